@@ -1,0 +1,1 @@
+"""Everything that is attached to an XMPP server as an XEP-0114 component."""

@@ -1,0 +1,1 @@
+"""What every component needs: the link to the server, storage, audit, secrets, JIDs, errors, settings."""

@@ -1,0 +1,146 @@
+"""The database: one writer, one `MetaData`, the same SQLAlchemy Core code for every database.
+
+Every table stands beside the code that owns it and registers itself in `metadata`. All writes of a process run
+one after the other on one thread, each in a transaction of its own; a write that has returned is on disk. Reads
+run on threads of their own and see committed data only. Nothing outside this file knows which database it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from component.base.errors import Conflict, InputError, StanzagateError
+
+T = TypeVar("T")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""Every table of the product; Alembic compares its migrations with it."""
+
+READ_THREADS = 2
+
+
+class DatabaseError(StanzagateError):
+    """The database refused to work: not writable, full, locked by another program, damaged."""
+
+
+class Store:
+    """The one way to the database.
+
+    :param url: ``sqlite:///relative/or/absolute.db`` or another SQLAlchemy URL. A relative SQLite path is relative
+        to `base`.
+    :raises InputError: when the URL cannot be used.
+    :raises DatabaseError: when the database cannot be opened.
+    """
+
+    def __init__(self, url: str, base: Path | None = None) -> None:
+        self.url = _resolved(url, base or Path.cwd())
+        self._writer_engine = _engine(self.url, "BEGIN IMMEDIATE")
+        self._reader_engine = _engine(self.url, "BEGIN")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction on the writer thread and commit it.
+
+        When this returns, the change survives ``kill -9``; when it raises, nothing was changed.
+
+        :param work: called with a connection; keep it short, everybody else's writes wait for it.
+        :raises Conflict: when a constraint of the database was violated.
+        :raises DatabaseError: when the database cannot be written.
+        """
+        return await _shielded(self._writer, self.write_now, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one read transaction on a reader thread.
+
+        :raises DatabaseError: when the database cannot be read.
+        """
+        return await _shielded(self._readers, self.read_now, work)
+
+    def write_now(self, work: Callable[[Connection], T]) -> T:
+        """`write` for callers that run no event loop (migrations, offline commands)."""
+        try:
+            with self._writer_engine.begin() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise _mapped(error, "written", self.url) from error
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """`read` for callers that run no event loop."""
+        try:
+            with self._reader_engine.connect() as connection:
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise _mapped(error, "read", self.url) from error
+
+    def close(self) -> None:
+        """Finish what is under way and close every connection."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self._writer_engine.dispose()
+        self._reader_engine.dispose()
+
+
+async def _shielded(
+    executor: ThreadPoolExecutor,
+    call: Callable[[Callable[[Connection], T]], T],
+    work: Callable[[Connection], T],
+) -> T:
+    # A cancelled caller must not leave the impression that a transaction which goes on did not happen.
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(executor, call, work))
+
+
+def _resolved(url: str, base: Path) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(f"{url!r} is not a database URL.", hint="Write sqlite:///stanzagate.db.") from error
+    if parsed.get_backend_name() != "sqlite":
+        return parsed
+    if not parsed.database or parsed.database == ":memory:":
+        raise InputError("A database in memory loses every change.", hint="Write sqlite:///stanzagate.db.")
+    return parsed.set(database=str((base / parsed.database).absolute()))
+
+
+def _engine(url: URL, begin: str) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (SQLAlchemyError, ImportError) as error:
+        raise InputError(f"The database {url.render_as_string()} cannot be used: {error}.") from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+    dbapi_connection.isolation_level = None  # SQLAlchemy says BEGIN itself; the driver must not guess
+    cursor = dbapi_connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _mapped(error: SQLAlchemyError, verb: str, url: URL) -> StanzagateError:
+    reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+    if isinstance(error, IntegrityError):
+        return Conflict(f"The database refused the change: {reason}.")
+    return DatabaseError(
+        f"The database {url.render_as_string()} cannot be {verb}: {reason}.",
+        hint="Check that the disk has room and that its folder belongs to the service's user.",
+    )
