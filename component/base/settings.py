@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationInfo,
+    model_validator,
+)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
@@ -87,10 +95,19 @@ RateSetting = Annotated[Rate, BeforeValidator(parse_rate), PlainSerializer(str)]
 """A `Rate`, written ``N/s``, ``N/min`` or ``unlimited``."""
 
 
+def _beside_the_file(value: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return Path(base) / value if base is not None else value
+
+
+PathSetting = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path; a relative one is relative to the configuration file (validation context ``{"base": folder}``)."""
+
+
 class Secret(Section):
     """Where a secret is kept: in a file or in an environment variable, never in the configuration itself."""
 
-    file: Path | None = None
+    file: PathSetting | None = None
     env: str | None = None
 
     @model_validator(mode="after")
@@ -104,10 +121,9 @@ class Secret(Section):
 
         :raises ValueError: when the source is missing, unreadable or empty; the message never shows the secret.
         """
-        if self.env is not None:
-            text, source = os.environ.get(self.env, ""), f"environment variable {self.env}"
+        if self.file is None:
+            text, source = os.environ.get(self.env or "", ""), f"environment variable {self.env}"
         else:
-            assert self.file is not None
             source = f"file {self.file}"
             try:
                 text = self.file.read_text(encoding="utf-8")

@@ -1,0 +1,341 @@
+"""The link: the attachment of one component to its server (XEP-0114), kept up for as long as the service runs.
+
+A link connects, reconnects with jittered back-off, correlates requests with their answers, keeps a bounded number
+of stanzas while the server is away, and drains before it closes. It knows nothing about what it carries.
+
+Correlation is exact: an answer counts only when it comes from the very address that was asked, with the id that was
+sent. Ids hold 128 random bits, so nobody can guess the id of a request that was not sent to him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import Enum
+from secrets import token_hex
+from typing import Any
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape
+
+from component.base import ns
+from component.base.errors import StanzaError, StanzaErrorInfo, StanzagateError, Unreachable
+from component.base.stream import ComponentStream
+
+log = logging.getLogger(__name__)
+
+Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
+"""Starts a background task in the task group of `serve`."""
+
+IQ = f"{{{ns.COMPONENT}}}iq"
+ERROR = f"{{{ns.COMPONENT}}}error"
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 3.0
+CONNECT_TIMEOUT = 10.0
+QUEUE_LIMIT = 10_000
+PENDING_LIMIT = 100_000
+
+
+class LinkState(Enum):
+    """Where a link stands."""
+
+    DETACHED = "detached"
+    ATTACHED = "attached"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+class NoAnswer(StanzagateError):
+    """A request was not answered in time."""
+
+
+class Answer(Enum):
+    """What became of a request, when no stanza says it."""
+
+    TIMEOUT = "timeout"
+    OVERLOAD = "overload"
+
+
+OnAnswer = Callable[["Element | Answer"], None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    to: str
+    on_answer: OnAnswer
+    timer: asyncio.TimerHandle
+
+
+@dataclass(slots=True)
+class LinkCounters:
+    """What a link has done; plain integers, read when metrics are scraped."""
+
+    attached: int = 0
+    lost: int = 0
+    queued_dropped: int = 0
+    foreign_answers: int = 0
+    late_answers: int = 0
+
+
+class Link:
+    """One attachment.
+
+    :param jid: the component's domain.
+    :param secret: the shared secret (XEP-0114 §3).
+    :param host: the server's address; component streams are plain text, so loopback or a tunnel.
+    :param port: the port of the component listener.
+    :param on_stanza: called with every stanza that is not an answer to a request of this link; returns whether it
+        was claimed. What nobody claims goes to slixmpp's plugins.
+    :param spawn: starts a background task.
+    :param plugins: slixmpp plugins with their configuration, for example ``{"xep_0092": {...}}``.
+    :param name: what log lines call this link, for example ``gate``.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        secret: str,
+        host: str,
+        port: int,
+        *,
+        on_stanza: Callable[[Element], bool],
+        spawn: Spawn,
+        plugins: dict[str, dict[str, Any]] | None = None,
+        name: str = "component",
+    ) -> None:
+        self.jid = jid
+        self.host = host
+        self.port = port
+        self.name = name
+        self.state = LinkState.DETACHED
+        self.counters = LinkCounters()
+        self.attached = asyncio.Event()
+        self.stream = ComponentStream(jid, secret, on_stanza=self._received, on_ready=self._ready, on_lost=self._lost)
+        for plugin, settings in (plugins or {}).items():
+            self.stream.register_plugin(plugin, settings)
+        self.stream.init_plugins()  # type: ignore[no-untyped-call]
+        self._on_stanza = on_stanza
+        self._spawn = spawn
+        self._pending: dict[str, _Pending] = {}
+        self._queue: deque[bytes] = deque()
+        self._opened: asyncio.Future[bool] | None = None
+        self._ended = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._reason = ""
+        self._quiet_about = ""
+
+    # Connecting
+
+    async def run(self) -> None:
+        """Keep the attachment up until `close` is called or the task is cancelled."""
+        self._spawn(f"{self.name}.stream", self.stream.run_filters())
+        delay = FIRST_DELAY
+        try:
+            while not self.closed:
+                if await self._attach():
+                    delay = FIRST_DELAY
+                    await self._ended.wait()
+                if self.closed:
+                    break
+                self._complain()
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # spreads load, protects nothing
+                delay = min(delay * 2, LONGEST_DELAY)
+        finally:
+            self.stream.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the link has ended for good."""
+        return self.state is LinkState.CLOSED
+
+    async def _attach(self) -> bool:
+        self._ended.clear()
+        loop = asyncio.get_running_loop()
+        self._opened = loop.create_future()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await loop.create_connection(lambda: self.stream, self.host, self.port)
+                return await self._opened
+        except TimeoutError:
+            self._reason = f"no answer within {CONNECT_TIMEOUT:g} s"
+            self.stream.abort()
+        except OSError as error:
+            self._reason = error.strerror or str(error)
+        return False
+
+    def _ready(self) -> None:
+        if self.state is LinkState.DETACHED:
+            self.state = LinkState.ATTACHED
+        self.counters.attached += 1
+        self._quiet_about = ""
+        self.attached.set()
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(True)
+        log.info("%s: attached to %s:%d as %s.", self.name, self.host, self.port, self.jid)
+        queued, self._queue = self._queue, deque()
+        for data in queued:
+            self.stream.write(data)
+
+    def _lost(self, reason: str) -> None:
+        self._reason = reason
+        if self.attached.is_set():
+            self.counters.lost += 1
+        self.attached.clear()
+        if self.state is LinkState.ATTACHED:
+            self.state = LinkState.DETACHED
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(False)
+        self._idle.set()
+        self._ended.set()
+
+    def _complain(self) -> None:
+        if self._reason == self._quiet_about:
+            return
+        self._quiet_about = self._reason
+        hint = ""
+        if "not-authorized" in self._reason:
+            hint = " Is the secret the one in the server's configuration?"
+        elif "conflict" in self._reason:
+            hint = " Is another program attached under this name?"
+        log.warning(
+            "%s: not attached to %s:%d as %s: %s.%s Trying again until it works; this is said once.",
+            self.name, self.host, self.port, self.jid, self._reason.rstrip("."), hint,
+        )  # fmt: skip
+
+    # Sending
+
+    def send(self, stanza: str) -> None:
+        """Send a serialised stanza, or keep it while the server is away (the newest `QUEUE_LIMIT` are kept).
+
+        :param stanza: one complete element without namespace declaration of its own.
+        """
+        data = stanza.encode()
+        if self.attached.is_set():
+            self.stream.write(data)
+            return
+        if len(self._queue) >= QUEUE_LIMIT:
+            self._queue.popleft()
+            self.counters.queued_dropped += 1
+        self._queue.append(data)
+
+    def request(
+        self, to: str, payload: str, on_answer: OnAnswer, *, timeout: float, sender: str, kind: str = "get"
+    ) -> None:
+        """Send an IQ and call `on_answer` exactly once: with the answering stanza, or with `Answer`.
+
+        :param to: prepared address; the answer must come from exactly there.
+        :param payload: the serialised child element.
+        :param timeout: seconds.
+        :param sender: an address of this component.
+        :param kind: ``get`` or ``set``.
+        """
+        if len(self._pending) >= PENDING_LIMIT:
+            on_answer(Answer.OVERLOAD)
+            return
+        request_id = token_hex(16)
+        timer = asyncio.get_running_loop().call_later(timeout, self._expired, request_id)
+        self._pending[request_id] = _Pending(to, on_answer, timer)
+        self._idle.clear()
+        self.send(f"<iq type='{kind}' id='{request_id}' from='{quote(sender)}' to='{quote(to)}'>{payload}</iq>")
+
+    async def iq(self, to: str, payload: str, *, timeout: float, sender: str = "", kind: str = "get") -> Element:
+        """Send an IQ and wait for its result.
+
+        :returns: the answering stanza, of type ``result``.
+        :raises StanzaError: the answer was an error.
+        :raises NoAnswer: nobody answered within `timeout` seconds.
+        :raises Unreachable: the link is not attached.
+        """
+        if not self.attached.is_set():
+            raise Unreachable(f"The server at {self.host}:{self.port} is away.", hint="Is it running?")
+        answered: asyncio.Future[Element | Answer] = asyncio.get_running_loop().create_future()
+
+        def on_answer(answer: Element | Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self.request(to, payload, on_answer, timeout=timeout, sender=sender or self.jid, kind=kind)
+        answer = await answered
+        if isinstance(answer, Answer):
+            raise NoAnswer(f"{to} did not answer within {timeout:g} s.")
+        if answer.get("type") == "error":
+            raise StanzaError(error_info(answer))
+        return answer
+
+    # Receiving
+
+    def _received(self, element: Element) -> bool:
+        if element.tag == IQ and element.get("type") in ("result", "error"):
+            return self._answered(element)
+        return self._on_stanza(element)
+
+    def _answered(self, element: Element) -> bool:
+        request_id = element.get("id", "")
+        pending = self._pending.get(request_id)
+        if pending is None:
+            self.counters.late_answers += 1
+            return True
+        if element.get("from") != pending.to:
+            self.counters.foreign_answers += 1
+            return True
+        pending.timer.cancel()
+        self._finish(request_id, pending, element)
+        return True
+
+    def _expired(self, request_id: str) -> None:
+        self._finish(request_id, self._pending[request_id], Answer.TIMEOUT)
+
+    def _finish(self, request_id: str, pending: _Pending, answer: Element | Answer) -> None:
+        del self._pending[request_id]
+        if not self._pending:
+            self._idle.set()
+        pending.on_answer(answer)
+
+    @property
+    def pending(self) -> int:
+        """How many requests wait for an answer."""
+        return len(self._pending)
+
+    @property
+    def queued(self) -> int:
+        """How many stanzas wait for the server to come back."""
+        return len(self._queue)
+
+    # Closing
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until every request is answered, `timeout` seconds at most, then close the stream."""
+        self.state = LinkState.DRAINING
+        try:
+            async with asyncio.timeout(timeout):
+                while self._pending and self.attached.is_set():
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("%s: %d requests were still without an answer.", self.name, len(self._pending))
+        for pending in self._pending.values():
+            pending.timer.cancel()
+        self.state = LinkState.CLOSED
+        if self.attached.is_set():
+            self.stream.end()
+            await self._ended.wait()
+        self._ended.set()
+
+
+def quote(value: str) -> str:
+    """Escape a value for an attribute in single quotes."""
+    return escape(value, {"'": "&apos;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"})
+
+
+def error_info(answer: Element) -> StanzaErrorInfo:
+    """What the ``<error/>`` of an answer says; ``undefined-condition`` when it says nothing."""
+    error = answer.find(ERROR)
+    if error is None:
+        return StanzaErrorInfo("cancel", "undefined-condition")
+    names = [child.tag.rpartition("}")[2] for child in error if child.tag.startswith(f"{{{ns.STANZAS}}}")]
+    condition = next((name for name in names if name != "text"), "undefined-condition")
+    return StanzaErrorInfo(error.get("type", "cancel"), condition, error.findtext(f"{{{ns.STANZAS}}}text") or "")

@@ -1,0 +1,60 @@
+"""Addresses of the gate: its own, and those under which an ACS reaches a device through it (contract, section 4)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from component.base.jid import Jid, JidError, prepare, unescape_local
+
+GATE_LOCAL = "gate"
+"""Local part and resource of the gate's one stable address; reserved as a device id."""
+
+
+class Address(NamedTuple):
+    """Where in the gate's domain a stanza goes.
+
+    :ivar jid: the device's bare JID, or empty.
+    :ivar device_id: the device's id, or empty. With both empty the stanza is for the gate itself.
+    :ivar resource: the resource to send to, or empty for the one in the registry.
+    """
+
+    jid: str
+    device_id: str
+    resource: str
+
+
+def gate_jid(domain: str) -> str:
+    """The one address from which the gate sends to devices."""
+    return f"{GATE_LOCAL}@{domain}/{GATE_LOCAL}"
+
+
+@lru_cache(maxsize=16_384)
+def requester_of(sender: str) -> Jid:
+    """The requester's prepared JID; ejabberd hands on the spelling that a client logged in with.
+
+    :raises JidError: not a JID.
+    """
+    return prepare(sender)
+
+
+@lru_cache(maxsize=65_536)
+def address_of(to: str) -> Address:
+    """Read ``LOCAL@GATE/RESOURCE``: LOCAL is prepared, then unescaped once.
+
+    :raises JidError: not a JID.
+    """
+    jid = prepare(to)
+    local = jid.local
+    if not local or local == GATE_LOCAL:
+        return Address("", "", jid.resource)
+    text = unescape_local(local)
+    if "\\40" not in local:
+        return Address("", text, jid.resource)
+    try:
+        named = prepare(text)
+    except JidError:
+        named = Jid("", "")
+    if not named.bare or named.resource:
+        return Address("", local, jid.resource)  # no id holds an escaped @, so this is nobody's
+    return Address(named.bare, "", jid.resource)

@@ -1,0 +1,137 @@
+"""Requests that are under way: one at a time for each device, equal ones share it, others wait their turn.
+
+A device takes one connection request after the other. While one is outstanding, a request with equal credentials
+learns its outcome; another one is queued. Both are bounded in number, and every waiter has an answer before its
+deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
+
+from component.base.jid import Jid
+from component.base.link import Answer, Link
+from component.gate.connreq import Credentials, serialise
+from component.gate.outcome import Outcome, classify
+
+QUEUE_LIMIT = 16
+"""Different requests that may wait for one device."""
+
+SHARE_LIMIT = 1000
+"""Requesters that may wait for one request."""
+
+OnOutcome = Callable[[Outcome, str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    target: str
+    credentials: Credentials
+    deadline: float
+    waiters: list[OnOutcome] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+    def matches(self, target: str, credentials: Credentials) -> bool:
+        return self.target == target and self.credentials == credentials
+
+
+@dataclass(slots=True, eq=False)
+class _Turns:
+    current: _Flight
+    queue: deque[_Flight] = field(default_factory=deque)
+
+
+class Flights:
+    """What is outstanding, for every device.
+
+    :param link: sends the requests.
+    :param sender: the gate's one address, the only entry that a device's own list needs.
+    """
+
+    def __init__(self, link: Link, sender: str) -> None:
+        self._link = link
+        self._sender = sender
+        self._devices: dict[str, _Turns] = {}
+        self.shared = 0
+        self.queued = 0
+
+    def __len__(self) -> int:
+        return len(self._devices)
+
+    def under_way(self, device: str, target: Jid, credentials: Credentials) -> bool:
+        """Whether `join` would share a request that is outstanding or queued, so that the device sees no other."""
+        turns = self._devices.get(device)
+        return turns is not None and self._same(turns, target.full, credentials) is not None
+
+    def join(self, device: str, target: Jid, credentials: Credentials, timeout: float, on_outcome: OnOutcome) -> bool:
+        """Send a request to a device, share one that is under way, or queue.
+
+        :param device: the device's id; requests are in turn for each id.
+        :param target: the full JID to send to.
+        :param timeout: seconds until `on_outcome` is called with `Outcome.TIMEOUT` at the latest.
+        :param on_outcome: called exactly once, unless this returns False.
+        :returns: False when too many wait already.
+        """
+        turns = self._devices.get(device)
+        loop = asyncio.get_running_loop()
+        if turns is None:
+            flight = _Flight(target.full, credentials, loop.time() + timeout, [on_outcome])
+            self._devices[device] = _Turns(flight)
+            self._start(device, flight, timeout)
+            return True
+        same = self._same(turns, target.full, credentials)
+        if same is not None:
+            if len(same.waiters) >= SHARE_LIMIT:
+                return False
+            same.waiters.append(on_outcome)
+            self.shared += 1
+            return True
+        if len(turns.queue) >= QUEUE_LIMIT:
+            return False
+        flight = _Flight(target.full, credentials, loop.time() + timeout, [on_outcome])
+        flight.timer = loop.call_later(timeout, self._waited_too_long, turns, flight)
+        turns.queue.append(flight)
+        self.queued += 1
+        return True
+
+    @staticmethod
+    def _same(turns: _Turns, target: str, credentials: Credentials) -> _Flight | None:
+        if turns.current.matches(target, credentials):
+            return turns.current
+        return next((flight for flight in turns.queue if flight.matches(target, credentials)), None)
+
+    def _start(self, device: str, flight: _Flight, timeout: float) -> None:
+        self._link.request(
+            flight.target,
+            serialise(flight.credentials),
+            lambda answer: self._answered(device, flight, answer),
+            timeout=timeout,
+            sender=self._sender,
+        )
+
+    def _answered(self, device: str, flight: _Flight, answer: Element | Answer) -> None:
+        turns = self._devices[device]
+        if turns.queue:
+            following = turns.queue.popleft()
+            if following.timer is not None:
+                following.timer.cancel()
+            turns.current = following
+            remaining = following.deadline - asyncio.get_running_loop().time()
+            self._start(device, following, max(remaining, 0.0))
+        else:
+            del self._devices[device]
+        _tell(flight, *classify(answer))
+
+    @staticmethod
+    def _waited_too_long(turns: _Turns, flight: _Flight) -> None:
+        turns.queue.remove(flight)
+        _tell(flight, Outcome.TIMEOUT, "The device was busy with other requests until the time was over.")
+
+
+def _tell(flight: _Flight, outcome: Outcome, detail: str) -> None:
+    for on_outcome in flight.waiters:
+        on_outcome(outcome, detail)

@@ -1,0 +1,348 @@
+"""The gateway: an ACS asks the gate to wake a device; the gate decides, asks the device, and answers.
+
+The order of things is the contract's (section 4), and it is this file's only business:
+
+    policy → form of the request → limits → is there such a device → credentials → the device → its outcome
+
+Reading and writing stanzas, the decision, the limits, and the turns at each device are next door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+from xml.etree.ElementTree import Element
+
+from component.base import ns
+from component.base.errors import StanzagateError, Unreachable
+from component.base.jid import Jid, JidError, prepare
+from component.base.link import IQ, Link, LinkState, Spawn
+from component.gate import answers, connreq
+from component.gate.address import Address, address_of, gate_jid, requester_of
+from component.gate.answers import Refusal
+from component.gate.connreq import Credentials, MalformedRequest
+from component.gate.devices import Devices
+from component.gate.flights import Flights
+from component.gate.index import DeviceRef, Verdict
+from component.gate.limits import Buckets
+from component.gate.outcome import Outcome
+from component.gate.policy import Policy
+from component.gate.settings import GateSettings
+
+_MESSAGE = f"{{{ns.COMPONENT}}}message"
+_OWN_SERVICES = frozenset({
+    "{http://jabber.org/protocol/disco#info}query",
+    "{http://jabber.org/protocol/disco#items}query",
+    "{jabber:iq:version}query",
+    "{urn:xmpp:ping}ping",
+})  # fmt: skip
+_NO_DEVICE = -1
+VIA = "xmpp"
+
+
+class Record(Protocol):
+    """Where the gateway records what happened; `component.base.audit.Audit` is one."""
+
+    def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None: ...
+
+    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WakeResult:
+    """What became of a wake that an operator asked for.
+
+    :ivar device: the device's id, or what was asked for when there is no such device.
+    :ivar via: how the device was reached; always ``xmpp``.
+    :ivar elapsed_ms: milliseconds from the question to the answer.
+    """
+
+    device: str
+    outcome: Outcome
+    via: str
+    elapsed_ms: int
+    detail: str
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that passed the policy, on its way to a device."""
+
+    requester: str
+    rule: str
+    device: DeviceRef
+    target: Jid
+    credentials: Credentials
+    started: float
+    actor: str
+    done: Callable[[Outcome | Refusal, str], None]
+
+
+class Gateway:
+    """The service behind the gate's domain.
+
+    :param settings: the section ``gate:``.
+    :param policy: decides.
+    :param devices: fills in stored credentials.
+    :param record: takes down what was refused and what was delivered.
+    :param spawn: starts a background task.
+    :param observe: told of every refusal that only lacked a rule: bare requester and device id.
+    :param clock: wall-clock seconds, for expiry.
+    :param ticks: monotonic seconds, for limits and durations.
+    """
+
+    def __init__(
+        self,
+        settings: GateSettings,
+        policy: Policy,
+        devices: Devices,
+        record: Record,
+        *,
+        spawn: Spawn,
+        observe: Callable[[str, str], None] = lambda _requester, _device: None,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.jid = gate_jid(settings.jid)
+        self.answers: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.draining = False
+        self._policy = policy
+        self._devices = devices
+        self._record = record
+        self._spawn = spawn
+        self._observe = observe
+        self._clock = clock
+        self._ticks = ticks
+        self._requester_limit = Buckets(settings.limits.requester)
+        self._device_limit = Buckets(settings.limits.device)
+        self._timeout = settings.answer_timeout
+
+    def attach(self, link: Link) -> None:
+        """Say which link carries the stanzas; its `on_stanza` is `handle`."""
+        self._link = link
+        self._flights = Flights(link, self.jid)
+
+    @property
+    def under_way(self) -> int:
+        """How many devices have a request outstanding."""
+        return len(self._flights)
+
+    # From the server
+
+    def handle(self, stanza: Element) -> bool:
+        """Take one stanza that is addressed to the gate's domain; answers to the gate's requests never come here.
+
+        :returns: False when slixmpp's plugins are to answer (service discovery, version and ping of the gate).
+        """
+        if stanza.tag != IQ:
+            self._not_a_request(stanza)
+            return True
+        to = stanza.get("to", "")
+        sender = stanza.get("from", "")
+        try:
+            requester = requester_of(sender)
+            address = address_of(to)
+        except JidError:
+            self._refuse(stanza, Refusal.JID_MALFORMED)
+            return True
+        if not (address.jid or address.device_id) and len(stanza) == 1 and stanza[0].tag in _OWN_SERVICES:
+            return False
+        self._decide(stanza, requester, address)
+        return True
+
+    def _decide(self, stanza: Element, requester: Jid, address: Address) -> None:
+        policy = self._policy
+        if self.draining:
+            self._refuse(stanza, Refusal.NO_ANSWER)
+            return
+        if not policy.available:
+            self._refuse(stanza, Refusal.NO_POLICY)
+            return
+        number = self._number(address)
+        verdict = policy.index.decide(requester, number, self._clock())
+        if not verdict.allowed:
+            self._denied(requester, number, address, verdict)
+            self._refuse(stanza, Refusal.FORBIDDEN)
+            return
+        self._admit(stanza, requester, address, number, verdict)
+
+    def _admit(self, stanza: Element, requester: Jid, address: Address, number: int, verdict: Verdict) -> None:
+        name = address.jid or address.device_id
+        try:
+            if stanza.get("type") != "get":
+                raise MalformedRequest("A connection request is an IQ of type get.")
+            credentials = connreq.parse(stanza)
+        except MalformedRequest as error:
+            self._record.refusal(requester.bare, name, "malformed", error.message)
+            self._refuse(stanza, Refusal.BAD_REQUEST, error.message)
+            return
+        if not self._requester_limit.take(requester.bare, self._ticks()):
+            self._record.refusal(requester.bare, name, "requester-limit", "The requester asks too often.")
+            self._refuse(stanza, Refusal.LIMITED)
+            return
+        if number == _NO_DEVICE:
+            self._record.refusal(requester.bare, name, "unknown-device", "There is no such device.")
+            self._refuse(stanza, Refusal.UNKNOWN_DEVICE)
+            return
+        device = self._policy.index.device(number)
+        target = Jid(device.jid.bare, address.resource) if address.resource else device.jid
+        request = _Request(
+            requester.full, verdict.rule, device, target, credentials, self._ticks(), "",
+            partial(self._answer, stanza.get("id", ""), stanza.get("to", ""), stanza.get("from", ""), credentials),
+        )  # fmt: skip
+        self._forward(request, self._timeout, limited=True)
+
+    def _number(self, address: Address) -> int:
+        if address.jid:
+            return self._policy.index.by_jid(address.jid)
+        return self._policy.index.by_id(address.device_id) if address.device_id else _NO_DEVICE
+
+    def _denied(self, requester: Jid, number: int, address: Address, verdict: Verdict) -> None:
+        self._record.refusal(requester.bare, address.jid or address.device_id, verdict.rule, verdict.reason)
+        if verdict.rule == "none" and number != _NO_DEVICE:
+            self._observe(requester.bare, self._policy.index.device(number).id)
+
+    def _not_a_request(self, stanza: Element) -> None:
+        if stanza.tag == _MESSAGE and stanza.get("type") != "error":
+            to, sender = stanza.get("to", ""), stanza.get("from", "")
+            self._link.send(answers.bounce(stanza.get("id", ""), to, sender))
+
+    # To the device
+
+    def _forward(self, request: _Request, timeout: float, *, limited: bool) -> None:
+        if request.credentials.empty:
+            self._spawn("gate.credentials", self._fill_in(request, timeout, limited))
+        else:
+            self._join(request, timeout, limited)
+
+    async def _fill_in(self, request: _Request, timeout: float, limited: bool) -> None:
+        try:
+            stored = await self._devices.credentials(request.device.id)
+        except StanzagateError:  # the vault or the database cannot be read; the service says so elsewhere
+            request.done(Refusal.NO_POLICY, "The stored credentials of the device cannot be read.")
+            return
+        if stored is not None:
+            request.credentials = Credentials(*stored)
+        self._join(request, timeout, limited)
+
+    def _join(self, request: _Request, timeout: float, limited: bool) -> None:
+        device, target, credentials = request.device.id, request.target, request.credentials
+        # A request that shares another's outcome does not reach the device, so it does not count against its limit.
+        if (
+            limited
+            and not self._flights.under_way(device, target, credentials)
+            and not self._device_limit.take(device, self._ticks())
+        ):
+            self._record.refusal(
+                prepare(request.requester).bare, device, "device-limit", "The device is woken too often."
+            )
+            request.done(Refusal.LIMITED, "The device is woken too often.")
+        elif not self._flights.join(device, target, credentials, timeout, partial(self._outcome, request)):
+            request.done(Refusal.LIMITED, "Too many requests wait for this device.")
+
+    def _outcome(self, request: _Request, outcome: Outcome, detail: str) -> None:
+        self.outcomes[outcome] += 1
+        self._record.wake(
+            actor=request.actor or request.requester,
+            requester=request.requester,
+            device=request.device.id,
+            outcome=outcome,
+            rule=request.rule,
+            elapsed_ms=self._elapsed(request.started),
+        )
+        request.done(outcome, detail)
+
+    def _elapsed(self, started: float) -> int:
+        return round((self._ticks() - started) * 1000)
+
+    # To the requester
+
+    def _answer(
+        self, request_id: str, to: str, sender: str, sent: Credentials, outcome: Outcome | Refusal, _detail: str
+    ) -> None:
+        refusal = outcome if isinstance(outcome, Refusal) else answers.BY_OUTCOME.get(outcome)
+        if refusal is None:
+            self.answers["ACCEPTED"] += 1
+            self._link.send(answers.accepted(request_id, to, sender))
+        else:
+            self.answers[refusal.name] += 1
+            self._link.send(answers.refused(refusal, request_id, to, sender, echo=sent))
+
+    def _refuse(self, stanza: Element, refusal: Refusal, text: str = "") -> None:
+        self.answers[refusal.name] += 1
+        self._link.send(
+            answers.refused(refusal, stanza.get("id", ""), stanza.get("to", ""), stanza.get("from", ""), text=text)
+        )
+
+    # From the operator
+
+    async def wake(
+        self, device: str, *, actor: str, requester: str | None = None, timeout: float | None = None
+    ) -> WakeResult:
+        """Wake a device on the operator's authority, or exactly as `requester` would be treated.
+
+        :param device: a device's id or JID.
+        :param actor: who asks, for the audit record.
+        :param requester: whose rights and limits apply; None for the operator's own.
+        :param timeout: seconds; None for the configured ``answer_timeout``.
+        :raises JidError: `requester` is not a JID.
+        :raises Unreachable: the gate is not attached to its server.
+        """
+        started = self._ticks()
+        number = self._find(device)
+        rule = "operator"
+        if requester is not None:
+            if not self._policy.available:
+                raise Unreachable("The policy cannot be had.", hint="Look at the service's log.")
+            asking = prepare(requester)
+            verdict = self._policy.index.decide(asking, number, self._clock())
+            if not verdict.allowed:
+                self._record.refusal(asking.bare, device, verdict.rule, verdict.reason)
+                return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), verdict.reason)
+            if not self._requester_limit.take(asking.bare, started):
+                return WakeResult(
+                    device, Outcome.DENIED, VIA, self._elapsed(started), "The requester asks too often."
+                )
+            rule, requester = verdict.rule, asking.full
+        if number == _NO_DEVICE:
+            return WakeResult(device, Outcome.UNKNOWN_DEVICE, VIA, self._elapsed(started), "There is no such device.")
+        if self._link.state is not LinkState.ATTACHED:
+            raise Unreachable(
+                "The gate is not attached to its server, so no device can be reached.",
+                hint="Is the server running? `stanzagate serve` says in its log why it is not attached.",
+            )
+        reference = self._policy.index.device(number)
+        outcome, detail = await self._woken(reference, actor, requester, rule, timeout or self._timeout)
+        return WakeResult(reference.id, outcome, VIA, self._elapsed(started), detail)
+
+    async def _woken(
+        self, device: DeviceRef, actor: str, requester: str | None, rule: str, timeout: float
+    ) -> tuple[Outcome, str]:
+        done: asyncio.Future[tuple[Outcome, str]] = asyncio.get_running_loop().create_future()
+
+        def on_done(outcome: Outcome | Refusal, detail: str) -> None:
+            if not done.done():
+                done.set_result((outcome if isinstance(outcome, Outcome) else Outcome.DENIED, detail))
+
+        request = _Request(
+            requester or actor, rule, device, device.jid, Credentials("", ""), self._ticks(), actor, on_done
+        )
+        self._forward(request, timeout, limited=requester is not None)
+        return await done
+
+    def _find(self, device: str) -> int:
+        index = self._policy.index
+        number = index.by_id(device)
+        if number == _NO_DEVICE and "@" in device:
+            try:
+                number = index.by_jid(prepare(device).bare)
+            except JidError:
+                return _NO_DEVICE
+        return number

@@ -1,0 +1,205 @@
+"""The configuration file: one YAML document, composed of the sections that each package declares.
+
+Every error names the file, the line and the key. Secrets are never in the file itself, so nothing here hides them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from sqlalchemy.engine import make_url
+
+from component.base.errors import ConfigError
+from component.base.settings import PathSetting, Secret, Section
+from component.gate.settings import GateSettings
+
+_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
+
+
+class ServerKind(StrEnum):
+    """Which XMPP server the components attach to."""
+
+    PROSODY = "prosody"
+    EJABBERD = "ejabberd"
+
+
+class ServerSettings(Section):
+    """The XMPP server beside us. Component streams are plain text: loopback, or a tunnel of the operator's."""
+
+    kind: ServerKind
+    host: str = "127.0.0.1"
+
+
+class Token(Section):
+    """One bearer token of the admin API."""
+
+    file: PathSetting | None = None
+    env: str | None = None
+    role: Literal["admin", "read"]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Token:
+        self.secret()
+        return self
+
+    def secret(self) -> Secret:
+        """Where the token is kept."""
+        return Secret(file=self.file, env=self.env)
+
+
+class AdminSettings(Section):
+    """Where the admin API listens, and who may use it over TCP."""
+
+    socket: PathSetting = Path("admin.sock")
+    listen: str | None = None
+    tokens: dict[str, Token] = Field(default_factory=dict)
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_listen(value)
+        return value
+
+    @model_validator(mode="after")
+    def _tokens_for_tcp(self) -> AdminSettings:
+        if self.listen is not None and not self.tokens:
+            raise ValueError("listen needs at least one token under tokens:, or anybody could use the API")
+        return self
+
+
+class Config(Section):
+    """The whole file. `relay` belongs to ``stanzagate relay`` and is not looked at here."""
+
+    server: ServerSettings
+    database: str = "sqlite:///stanzagate.db"
+    gate: GateSettings
+    admin: AdminSettings
+    relay: Any = None
+    base: Path = Field(default=Path(), exclude=True, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: Any) -> Any:
+        return {"admin": {}, **data} if isinstance(data, Mapping) else data
+
+
+def state_folder(config: Config) -> Path:
+    """The folder of keys and audit head: that of the SQLite file, else that of the configuration."""
+    url = make_url(config.database)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return (config.base / url.database).parent
+    return config.base
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT`` or ``[v6]:PORT``.
+
+    :raises ValueError: the text has another form.
+    """
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is not an address to listen on; write HOST:PORT, like 127.0.0.1:8470")
+    if match["v6"]:
+        ipaddress.IPv6Address(match["v6"])
+    return match["v6"] or match["host"], int(match["port"])
+
+
+def load(path: Path) -> Config:
+    """Read and validate a configuration file; secrets are located, not read.
+
+    :raises ConfigError: the file is missing, is not YAML, or has an unknown key or a bad value. The first problem is
+        the message, further ones are its details.
+    """
+    data = _parse(path)
+    if not isinstance(data, Mapping):
+        raise ConfigError(
+            "The file must be a mapping of sections.", file=str(path), line=1, hint="Start with server:."
+        )
+    if "base" in data:
+        raise ConfigError("Unknown key.", file=str(path), line=_line(data, ("base",)), key="base")
+    if "grid" in data:
+        raise ConfigError(
+            "This version has no grid controller.", file=str(path), line=_line(data, ("grid",)), key="grid",
+            hint="Remove the section.",
+        )  # fmt: skip
+    base = path.absolute().parent
+    try:
+        config = Config.model_validate(data, context={"base": base})
+    except ValidationError as error:
+        problems = [_problem(path, data, item) for item in error.errors(include_url=False)]
+        first = problems[0]
+        raise ConfigError(
+            first.message_only, file=str(path), line=first.line, key=first.key,
+            hint=first.hint, details=[str(problem) for problem in problems[1:]],
+        ) from None  # fmt: skip
+    return config.model_copy(update={"base": base})
+
+
+def read_secret(path: Path, key: str, secret: Secret) -> str:
+    """The secret behind a key.
+
+    :raises ConfigError: it is missing, unreadable or empty; the message never shows it.
+    """
+    try:
+        return secret.read()
+    except ValueError as error:
+        raise ConfigError(f"{error}.", file=str(path), key=key) from None
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}.", file=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8: {error.reason}.", file=str(path)) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        problem = (error.problem or str(error)).splitlines()[0]
+        raise ConfigError(f"{problem}.", file=str(path), line=line) from None
+    except YAMLError as error:
+        raise ConfigError(f"is not YAML: {error}.", file=str(path)) from None
+
+
+class _Problem(ConfigError):
+    message_only: str = ""
+
+
+def _problem(path: Path, data: Any, item: Any) -> _Problem:
+    location: tuple[Any, ...] = item["loc"]
+    key = ".".join(str(part) for part in location)
+    hint = ""
+    match item["type"]:
+        case "extra_forbidden":
+            text, hint = "Unknown key.", "Remove it, or look it up in docs/configuration.md."
+        case "missing":
+            text = "This key is missing."
+        case "value_error":
+            text = str(item["ctx"]["error"]).rstrip(".") + "."
+        case _:
+            text = f"{item['msg']}."
+    problem = _Problem(text, file=str(path), line=_line(data, location), key=key, hint=hint)
+    problem.message_only = text
+    return problem
+
+
+def _line(data: Any, location: tuple[Any, ...]) -> int:
+    """The line of the deepest key of `location` that is in the file, counted from 1."""
+    line = 1
+    for part in location:
+        try:
+            line = int((data.lc.key(part) if isinstance(data, CommentedMap) else data.lc.item(part))[0]) + 1
+            data = data[part]
+        except (AttributeError, KeyError, IndexError, TypeError):  # the key is missing, or its value is a scalar
+            break
+    return line
