@@ -8,6 +8,9 @@ run on threads of their own and see committed data only. Nothing outside this fi
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +35,9 @@ metadata = MetaData(
 """Every table of the product; Alembic compares its migrations with it."""
 
 READ_THREADS = 2
+LOCK_PATIENCE_MS = 10_000
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseError(StanzagateError):
@@ -49,8 +55,11 @@ class Store:
 
     def __init__(self, url: str, base: Path | None = None) -> None:
         self.url = _resolved(url, base or Path.cwd())
-        self._writer_engine = _engine(self.url, "BEGIN IMMEDIATE")
-        self._reader_engine = _engine(self.url, "BEGIN")
+        self._writer_engine = _engine(self.url, "BEGIN IMMEDIATE", create=True)
+        self._reader_engine = _engine(self.url, "BEGIN", create=False)
+        self._writing = threading.Lock()  # `write_now` may be called beside the writer thread
+        self._transaction: Connection | None = None
+        self._committed: dict[Callable[[], None], None] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
 
@@ -74,11 +83,31 @@ class Store:
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """`write` for callers that run no event loop (migrations, offline commands)."""
-        try:
-            with self._writer_engine.begin() as connection:
-                return work(connection)
-        except SQLAlchemyError as error:
-            raise _mapped(error, "written", self.url) from error
+        with self._writing:
+            self._committed.clear()
+            try:
+                with self._writer_engine.begin() as connection:
+                    self._transaction = connection
+                    result = work(connection)
+            except SQLAlchemyError as error:
+                raise _mapped(error, "written", self.url) from error
+            finally:
+                self._transaction = None
+            for callback in self._committed:
+                _called(callback)
+            return result
+
+    def after_commit(self, connection: Connection, callback: Callable[[], None]) -> None:
+        """Have `callback` called on the writer's thread once the transaction is on disk, before `write` returns.
+
+        Registered twice, it is called once; it is not called when the transaction fails. What it raises is logged:
+        the change has happened and nobody must be told otherwise.
+
+        :raises RuntimeError: when `connection` is not that of the write under way.
+        """
+        if connection is not self._transaction:
+            raise RuntimeError("after_commit needs the connection that Store.write() gave")
+        self._committed[callback] = None
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """`read` for callers that run no event loop."""
@@ -96,13 +125,24 @@ class Store:
         self._reader_engine.dispose()
 
 
+def _called(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:
+        log.exception("what had to follow a commit failed; the change itself is on disk")
+
+
 async def _shielded(
     executor: ThreadPoolExecutor,
     call: Callable[[Callable[[Connection], T]], T],
     work: Callable[[Connection], T],
 ) -> T:
-    # A cancelled caller must not leave the impression that a transaction which goes on did not happen.
-    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(executor, call, work))
+    try:
+        future = asyncio.get_running_loop().run_in_executor(executor, call, work)
+    except RuntimeError:
+        raise DatabaseError("The database is closed: the service is stopping.") from None
+    # The transaction of a caller that is cancelled goes on: stopping a thread in the middle of it is not possible.
+    return await asyncio.shield(future)
 
 
 def _resolved(url: str, base: Path) -> URL:
@@ -117,30 +157,55 @@ def _resolved(url: str, base: Path) -> URL:
     return parsed.set(database=str((base / parsed.database).absolute()))
 
 
-def _engine(url: URL, begin: str) -> Engine:
+def _engine(url: URL, begin: str, *, create: bool) -> Engine:
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
         raise InputError(f"The database {url.render_as_string()} cannot be used: {error}.") from error
     if engine.dialect.name == "sqlite":
+        path = Path(url.database or "")
+        event.listen(engine, "do_connect", lambda *_arguments: _prepare_file(engine, path, create))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
+def _prepare_file(engine: Engine, path: Path, create: bool) -> None:
+    if path.exists():
+        return
+    if not create:  # SQLite would make an empty file of a mistyped name
+        raise engine.dialect.loaded_dbapi.OperationalError("there is no such file")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the files beside it inherit its permissions
+    except OSError as error:
+        raise engine.dialect.loaded_dbapi.OperationalError(f"it cannot be created: {error.strerror}") from None
+
+
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None  # SQLAlchemy says BEGIN itself; the driver must not guess
     cursor = dbapi_connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in (f"busy_timeout={LOCK_PATIENCE_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+_HINTS = {
+    "locked": "Another program holds it open for writing: end that program.",
+    "full": "Make room on the disk; the service goes on by itself.",
+    "readonly": "Check that the file, its folder and the files beside it belong to the service's user.",
+    "no such table": "Its tables are missing or of another version: start `serve` once, it brings them up to date.",
+    "no such file": "Check the path in the configuration (database:).",
+    "malformed": "It is damaged: restore a backup.",
+    "not a database": "The file holds something else: check the path in the configuration (database:).",
+}
 
 
 def _mapped(error: SQLAlchemyError, verb: str, url: URL) -> StanzagateError:
     reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if isinstance(error, IntegrityError):
         return Conflict(f"The database refused the change: {reason}.")
+    hints = (hint for word, hint in _HINTS.items() if word in reason)
     return DatabaseError(
         f"The database {url.render_as_string()} cannot be {verb}: {reason}.",
-        hint="Check that the disk has room and that its folder belongs to the service's user.",
+        hint=next(hints, "Check that the disk has room and that its folder belongs to the service's user."),
     )

@@ -1,0 +1,386 @@
+"""The audit record: who changed what, who woke whom, who was refused.
+
+There are two ways in. A change is recorded by `Audit.append` in the transaction that makes it, so there is never one
+without the other. What happens on the wire is told with `Audit.wake` and `Audit.refusal`, which never block and never
+fail; `Audit.run` writes it within 50 ms. Both end in the hash chain of `component.base.audit_chain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from component.base.audit_chain import (
+    MICROSECONDS,
+    AuditKey,
+    AuditPublicKey,
+    audit_head_table,
+    audit_table,
+    canonical_detail,
+    clean,
+)
+from component.base.audit_counts import MANY, MAX_PAIRS, Count, RefusalCounts
+from component.base.audit_verify import Problem, ProblemKind, Verification, verify
+from component.base.audit_writer import ChainWriter, Entry
+from component.base.errors import StanzagateError
+from component.base.store import Store
+
+__all__ = [
+    "Audit", "AuditFilter", "AuditKey", "AuditPublicKey", "AuditRow", "Problem", "ProblemKind", "Verification",
+    "verify",
+]  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.02
+"""How long `run` gathers before it writes; with the write itself it stays below the 50 ms of the contract."""
+
+MINUTE_SECONDS = 60
+MAX_QUEUED = 20_000
+"""Wakes that wait for a database that cannot be written; more are lost, and their number is recorded."""
+
+MAX_BATCH = 2_000
+RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+MAX_TEXT = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """A row of the record.
+
+    :ivar time: seconds since 1970.
+    :ivar hash: the row's hash, hexadecimal.
+    """
+
+    seq: int
+    time: float
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows are wanted; an empty field wants all.
+
+    :ivar action: an action (`rule.added`), or all that begin with it when it ends in a full stop (`rule.`).
+    :ivar since: seconds since 1970, inclusive; `until` is exclusive.
+    """
+
+    actor: str = ""
+    action: str = ""
+    subject: str = ""
+    since: float | None = None
+    until: float | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same as conditions on the table."""
+        columns = audit_table.c
+        wanted: list[ColumnElement[bool]] = []
+        if self.actor:
+            wanted.append(columns.actor == self.actor)
+        if self.action.endswith("."):
+            wanted.append(columns.action.startswith(self.action, autoescape=True))
+        elif self.action:
+            wanted.append(columns.action == self.action)
+        if self.subject:
+            wanted.append(columns.subject == self.subject)
+        if self.since is not None:
+            wanted.append(columns.time >= round(self.since * MICROSECONDS))
+        if self.until is not None:
+            wanted.append(columns.time < round(self.until * MICROSECONDS))
+        return wanted
+
+
+class _Page(NamedTuple):
+    rows: list[AuditRow]
+    reached: int  # every row up to here was looked at
+
+
+@dataclass
+class _Follower:
+    loop: asyncio.AbstractEventLoop
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Audit:
+    """The audit record of a deployment. There is one in the one process that writes.
+
+    :param store: where the rows go.
+    :param key: signs the head of the chain.
+    :param head_file: the signed head outside the database; its folder must be writable.
+    :param clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: AuditKey,
+        head_file: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_queued: int = MAX_QUEUED,
+        max_pairs: int = MAX_PAIRS,
+    ) -> None:
+        self.head_file = head_file
+        self.public_key = key.public
+        self.lost = 0
+        """Wakes of this process that are in no row; for the metrics."""
+        self._store = store
+        self._clock = clock
+        self._writer = ChainWriter(store, key, head_file, self._announce)
+        self._max_queued = max_queued
+        self._queue: deque[Entry] = deque()
+        self._counts = RefusalCounts(max_pairs)
+        self._entries = self._counts.entries
+        self._minute = int(clock() // MINUTE_SECONDS)
+        self._minute_started = clock()
+        self._unrecorded = 0
+        self._in_flight: list[Entry] = []  # replaced on the loop when empty, emptied on the writer's thread
+        self._flushing = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._writable = True
+        self._followers: list[_Follower] = []
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    def append(
+        self, connection: Connection, *, actor: str, action: str, subject: str, detail: Mapping[str, Any]
+    ) -> None:
+        """Record a change in the transaction that makes it. Call it inside `Store.write`, in no savepoint.
+
+        :param actor: who did it: ``unix:root``, ``token:ops``, a requester's JID.
+        :param action: what was done, a word for the noun and one in the past tense: ``rule.added``.
+        :param subject: to what: a device's id, a requester, a rule's id.
+        :param detail: everything else that a reader needs; JSON, no secrets.
+        :raises ValueError: when the detail is not JSON.
+        """
+        self._writer.append(connection, [self._entry(actor, action, subject, detail)])
+
+    # -- what happens on the wire ----------------------------------------------------------------------------------
+
+    def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None:
+        """Record a connection request that was let through. Never blocks; `run` writes it within 50 ms.
+
+        :param actor: on whose authority: the requester, or the operator who said `wake`.
+        :param device: the device's id, or its JID when it has none.
+        """
+        if len(self._queue) >= self._max_queued:
+            self._unrecorded += 1
+            self.lost += 1
+            return
+        detail = {"requester": requester, "outcome": outcome, "rule": rule, "elapsed_ms": elapsed_ms}
+        self._queue.append(self._entry(actor, f"wake.{outcome}", device, detail))
+        self._wanted.set()
+
+    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
+        """Record a connection request that was refused. Never blocks, about a quarter of a microsecond.
+
+        The first of a (requester, rule) is written within 50 ms; those that follow are counted and written once a
+        minute. See `component.base.audit_counts` for the bounds.
+
+        :param requester: best the bare JID, so that resources do not multiply the keys.
+        """
+        entry = self._entries.get((requester, rule))
+        if entry is not None:
+            entry[0] += 1
+            entry[1] = device
+        else:
+            self._first_refusal(requester, device, rule, reason)
+
+    def _first_refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
+        key = self._counts.add(requester, device, rule)
+        if key is None:
+            return
+        if len(self._queue) >= self._max_queued:
+            self._counts.untold(requester, rule)
+            return
+        detail = {"requester": requester, "rule": rule, "reason": reason[:MAX_TEXT]}
+        if key[0] == MANY:
+            detail["counted_as"] = f"{key[0]} {key[1]}"
+        self._queue.append(self._entry(requester, "wake.denied", device, detail))
+        self._wanted.set()
+
+    def _entry(self, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> Entry:
+        when = round(self._clock() * MICROSECONDS)
+        return Entry(when, clean(actor[:MAX_TEXT]), action, clean(subject[:MAX_TEXT]), canonical_detail(detail))
+
+    # -- writing it ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write what `wake` and `refusal` record, until cancelled; then write what is left.
+
+        While the database cannot be written it goes on trying, says so once, and loses wakes only when the queue is
+        full; how many is recorded as soon as it can be.
+        """
+        failures = 0
+        try:
+            while True:
+                if not failures:
+                    await self._something_to_do()
+                await asyncio.sleep(
+                    RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1] if failures else BATCH_SECONDS
+                )
+                self._wanted.clear()
+                failures = 0 if await self._attempt() else failures + 1
+        finally:
+            await self._finish()
+
+    async def _something_to_do(self) -> None:
+        left = MINUTE_SECONDS - self._clock() % MINUTE_SECONDS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._wanted.wait()
+
+    async def _attempt(self) -> bool:
+        try:
+            await self._write_out(partial_counts=False)
+        except StanzagateError as error:
+            if self._writable:
+                log.error("the audit record cannot be written; trying again until it can: %s", error)
+            self._writable = False
+            return False
+        if not self._writable:
+            log.warning("the audit record can be written again")
+        self._writable = True
+        return True
+
+    async def _finish(self) -> None:
+        try:
+            await self.flush()
+        except StanzagateError as error:
+            left = len(self._queue) + len(self._in_flight)
+            log.error("stopping with %d rows that are not in the audit record: %s", left, error)
+
+    async def flush(self) -> None:
+        """Return when everything recorded so far is on disk, the counts of the minute under way included.
+
+        :raises DatabaseError: when the database cannot be written; nothing is lost by that.
+        """
+        await self._write_out(partial_counts=True)
+
+    async def _write_out(self, *, partial_counts: bool) -> None:
+        async with self._flushing:
+            while True:
+                if not self._in_flight:
+                    self._in_flight = self._take(partial_counts)
+                if not self._in_flight:
+                    return
+                await self._store.write(self._write_in_flight)
+
+    def _take(self, partial_counts: bool) -> list[Entry]:
+        entries = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
+        now = self._clock()
+        minute_over = int(now // MINUTE_SECONDS) != self._minute
+        if minute_over or partial_counts:
+            counts = self._counts.take(minute_over=minute_over)
+            entries += [self._counted(count, self._minute_started, now) for count in counts]
+            self._minute_started = now
+        self._minute = int(now // MINUTE_SECONDS)
+        if self._unrecorded:
+            detail = {"rows": self._unrecorded, "reason": "the database could not be written in time"}
+            entries.append(self._entry("stanzagate", "audit.lost", "audit", detail))
+            self._unrecorded = 0
+        return entries
+
+    def _counted(self, count: Count, since: float, until: float) -> Entry:
+        detail = {
+            "requester": count.requester, "rule": count.rule, "count": count.count,
+            "since": round(since, 3), "until": round(until, 3),
+        }  # fmt: skip
+        return self._entry(count.requester, "wake.denied.counted", count.device, detail)
+
+    def _write_in_flight(self, connection: Connection) -> None:
+        # Runs on the writer's thread, after whatever an earlier, cancelled caller began: it may be done already.
+        if self._in_flight:
+            self._writer.append(connection, self._in_flight)
+            self._store.after_commit(connection, self._landed)
+
+    def _landed(self) -> None:
+        self._in_flight = []
+
+    # -- reading it ------------------------------------------------------------------------------------------------
+
+    async def rows(
+        self, *, after: int = 0, limit: int = 1000, wanted: AuditFilter | None = None, newest: bool = False
+    ) -> list[AuditRow]:
+        """A page of the record, in order.
+
+        :param after: the seq after which to begin; the last one of a page gives the next page.
+        :param newest: the last `limit` rows instead of the first.
+        """
+        page = await self._store.read(lambda connection: _page(connection, after, limit, wanted, newest))
+        return page.rows
+
+    async def follow(self, *, after: int | None = None, wanted: AuditFilter | None = None) -> AsyncIterator[AuditRow]:
+        """Every row after `after` (default: from now on), as they are committed. Ends when the caller stops.
+
+        The database is read only when something was appended.
+        """
+        follower = _Follower(asyncio.get_running_loop())
+        self._followers.append(follower)
+        try:
+            if after is None:
+                after = await self._store.read(_last_seq)
+            while True:
+                follower.news.clear()
+                position = after
+                page = await self._store.read(lambda connection: _page(connection, position, 1000, wanted, False))  # noqa: B023
+                for row in page.rows:
+                    yield row
+                if page.reached == after:
+                    await follower.news.wait()
+                after = page.reached
+        finally:
+            self._followers.remove(follower)
+
+    def _announce(self) -> None:
+        for follower in tuple(self._followers):
+            with contextlib.suppress(RuntimeError):  # its loop has ended
+                follower.loop.call_soon_threadsafe(follower.news.set)
+
+
+def _page(connection: Connection, after: int, limit: int, wanted: AuditFilter | None, newest: bool) -> _Page:
+    columns = audit_table.c
+    last = _last_seq(connection)
+    statement = (
+        select(
+            columns.seq, columns.time, columns.actor, columns.action, columns.subject, columns.detail, columns.hash
+        )
+        .where(columns.seq > after, *(wanted.conditions() if wanted else ()))
+        .order_by(columns.seq.desc() if newest else columns.seq)
+        .limit(limit)
+    )
+    found: Sequence[Any] = connection.execute(statement).all()
+    rows = [
+        AuditRow(
+            row.seq, row.time / MICROSECONDS, row.actor, row.action, row.subject, _detail(row.detail), row.hash.hex()
+        )
+        for row in (reversed(found) if newest else found)
+    ]
+    return _Page(rows, rows[-1].seq if len(rows) == limit else max(last, after))
+
+
+def _last_seq(connection: Connection) -> int:
+    return connection.execute(select(audit_head_table.c.seq)).scalar() or 0
+
+
+def _detail(text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"unreadable": text}  # somebody changed it: `verify` says so
