@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection
 
 from component.base.audit_chain import (
     MICROSECONDS,
     AuditKey,
     AuditPublicKey,
-    audit_head_table,
-    audit_table,
     canonical_detail,
     clean,
 )
 from component.base.audit_counts import MANY, MAX_PAIRS, Count, RefusalCounts
+from component.base.audit_read import AuditFilter, AuditRow, last_seq, read_page
 from component.base.audit_verify import Problem, ProblemKind, Verification, verify
 from component.base.audit_writer import ChainWriter, Entry
 from component.base.errors import StanzagateError
@@ -53,61 +50,6 @@ MAX_QUEUED = 20_000
 MAX_BATCH = 2_000
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_TEXT = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """A row of the record.
-
-    :ivar time: seconds since 1970.
-    :ivar hash: the row's hash, hexadecimal.
-    """
-
-    seq: int
-    time: float
-    actor: str
-    action: str
-    subject: str
-    detail: Mapping[str, Any]
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which rows are wanted; an empty field wants all.
-
-    :ivar action: an action (`rule.added`), or all that begin with it when it ends in a full stop (`rule.`).
-    :ivar since: seconds since 1970, inclusive; `until` is exclusive.
-    """
-
-    actor: str = ""
-    action: str = ""
-    subject: str = ""
-    since: float | None = None
-    until: float | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """The same as conditions on the table."""
-        columns = audit_table.c
-        wanted: list[ColumnElement[bool]] = []
-        if self.actor:
-            wanted.append(columns.actor == self.actor)
-        if self.action.endswith("."):
-            wanted.append(columns.action.startswith(self.action, autoescape=True))
-        elif self.action:
-            wanted.append(columns.action == self.action)
-        if self.subject:
-            wanted.append(columns.subject == self.subject)
-        if self.since is not None:
-            wanted.append(columns.time >= round(self.since * MICROSECONDS))
-        if self.until is not None:
-            wanted.append(columns.time < round(self.until * MICROSECONDS))
-        return wanted
-
-
-class _Page(NamedTuple):
-    rows: list[AuditRow]
-    reached: int  # every row up to here was looked at
 
 
 @dataclass
@@ -182,7 +124,7 @@ class Audit:
             self._unrecorded += 1
             self.lost += 1
             return
-        detail = {"requester": requester, "outcome": outcome, "rule": rule, "elapsed_ms": elapsed_ms}
+        detail = {"requester": requester[:MAX_TEXT], "outcome": outcome, "rule": rule, "elapsed_ms": elapsed_ms}
         self._queue.append(self._entry(actor, f"wake.{outcome}", device, detail))
         self._wanted.set()
 
@@ -208,7 +150,7 @@ class Audit:
         if len(self._queue) >= self._max_queued:
             self._counts.untold(requester, rule)
             return
-        detail = {"requester": requester, "rule": rule, "reason": reason[:MAX_TEXT]}
+        detail = {"requester": requester[:MAX_TEXT], "rule": rule, "reason": reason[:MAX_TEXT]}
         if key[0] == MANY:
             detail["counted_as"] = f"{key[0]} {key[1]}"
         self._queue.append(self._entry(requester, "wake.denied", device, detail))
@@ -274,12 +216,13 @@ class Audit:
 
     async def _write_out(self, *, partial_counts: bool) -> None:
         async with self._flushing:
-            while True:
-                if not self._in_flight:
-                    self._in_flight = self._take(partial_counts)
-                if not self._in_flight:
-                    return
+            if self._in_flight:
                 await self._store.write(self._write_in_flight)
+            batches = 1 + len(self._queue) // MAX_BATCH  # what comes in meanwhile is for the next call
+            for _ in range(batches):
+                self._in_flight = self._take(partial_counts)
+                if self._in_flight:
+                    await self._store.write(self._write_in_flight)
 
     def _take(self, partial_counts: bool) -> list[Entry]:
         entries = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
@@ -298,7 +241,7 @@ class Audit:
 
     def _counted(self, count: Count, since: float, until: float) -> Entry:
         detail = {
-            "requester": count.requester, "rule": count.rule, "count": count.count,
+            "requester": count.requester[:MAX_TEXT], "rule": count.rule, "count": count.count,
             "since": round(since, 3), "until": round(until, 3),
         }  # fmt: skip
         return self._entry(count.requester, "wake.denied.counted", count.device, detail)
@@ -322,7 +265,7 @@ class Audit:
         :param after: the seq after which to begin; the last one of a page gives the next page.
         :param newest: the last `limit` rows instead of the first.
         """
-        page = await self._store.read(lambda connection: _page(connection, after, limit, wanted, newest))
+        page = await self._store.read(lambda connection: read_page(connection, after, limit, wanted, newest))
         return page.rows
 
     async def follow(self, *, after: int | None = None, wanted: AuditFilter | None = None) -> AsyncIterator[AuditRow]:
@@ -334,11 +277,11 @@ class Audit:
         self._followers.append(follower)
         try:
             if after is None:
-                after = await self._store.read(_last_seq)
+                after = await self._store.read(last_seq)
             while True:
                 follower.news.clear()
                 position = after
-                page = await self._store.read(lambda connection: _page(connection, position, 1000, wanted, False))  # noqa: B023
+                page = await self._store.read(lambda connection: read_page(connection, position, 1000, wanted, False))  # noqa: B023
                 for row in page.rows:
                     yield row
                 if page.reached == after:
@@ -351,36 +294,3 @@ class Audit:
         for follower in tuple(self._followers):
             with contextlib.suppress(RuntimeError):  # its loop has ended
                 follower.loop.call_soon_threadsafe(follower.news.set)
-
-
-def _page(connection: Connection, after: int, limit: int, wanted: AuditFilter | None, newest: bool) -> _Page:
-    columns = audit_table.c
-    last = _last_seq(connection)
-    statement = (
-        select(
-            columns.seq, columns.time, columns.actor, columns.action, columns.subject, columns.detail, columns.hash
-        )
-        .where(columns.seq > after, *(wanted.conditions() if wanted else ()))
-        .order_by(columns.seq.desc() if newest else columns.seq)
-        .limit(limit)
-    )
-    found: Sequence[Any] = connection.execute(statement).all()
-    rows = [
-        AuditRow(
-            row.seq, row.time / MICROSECONDS, row.actor, row.action, row.subject, _detail(row.detail), row.hash.hex()
-        )
-        for row in (reversed(found) if newest else found)
-    ]
-    return _Page(rows, rows[-1].seq if len(rows) == limit else max(last, after))
-
-
-def _last_seq(connection: Connection) -> int:
-    return connection.execute(select(audit_head_table.c.seq)).scalar() or 0
-
-
-def _detail(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else {"unreadable": text}  # somebody changed it: `verify` says so

@@ -6,31 +6,18 @@ first is the head file, then the head, then the rows up to it, and rows never ch
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, func, select, type_coerce
-from sqlalchemy.types import NullType
+from component.base.audit_chain import AuditPublicKey, Head, evidence_files, genesis, read_head_file
+from component.base.audit_rows import PAGE, RawRow, first_signed, overview, read_rows
+from component.base.store import Store
 
-from component.base.audit_chain import (
-    AuditPublicKey,
-    Head,
-    audit_head_table,
-    audit_table,
-    evidence_files,
-    genesis,
-    link,
-    read_head_file,
-    row_hash,
-)
-from component.base.store import DatabaseError, Store
-
-PAGE = 2_000
 MAX_PROBLEMS = 100
 MAX_SUSPECTS = 200
 
@@ -76,30 +63,6 @@ class Verification:
     found: int = 0
 
 
-class _Row(NamedTuple):
-    """A row as it is stored; anything may stand in it."""
-
-    seq: Any
-    time: Any
-    actor: Any
-    action: Any
-    subject: Any
-    detail: Any
-    previous: Any
-    hash: Any
-    signature: Any
-
-    def digest(self, seq: int, previous: Any) -> bytes | None:
-        """Its hash if it were row `seq`, or None when it holds values of a wrong type."""
-        texts = (self.actor, self.action, self.subject, self.detail)
-        if not all(isinstance(text, str) for text in texts) or not isinstance(previous, bytes):
-            return None
-        try:
-            return row_hash(seq, self.time, *texts, previous)
-        except struct.error:
-            return None
-
-
 class _Anchor(NamedTuple):
     head: Head
     name: str
@@ -136,13 +99,13 @@ class _Verifier:
         self.rows = 0
         self.anchors: list[_Anchor] = []
         self.anchor_hashes: dict[int, Any] = {}
-        self.suspects: dict[int, _Row] = {}  # rows whose hash is wrong: changed, or moved
+        self.suspects: dict[int, RawRow] = {}  # rows whose hash is wrong: changed, or moved
         self.missing: list[int] = []
         self.segment = 1  # the first row after the last break: from here on the links are whole
 
     def result(self) -> Verification:
         self._read_anchors()
-        head, last_seq, count = self.store.read_now(_overview)
+        head, last_seq, count = self.store.read_now(overview)
         chain = self._check_head(head, last_seq)
         last = self._walk(genesis(chain) if chain is not None else None, last_seq, head)
         if self.rows != count:
@@ -205,7 +168,7 @@ class _Verifier:
             return self.anchors[0].head.chain
         return head.chain if head is not None else None
 
-    def _check_end(self, head: Head | None, last: _Row | None) -> None:
+    def _check_end(self, head: Head | None, last: RawRow | None) -> None:
         last_seq = last.seq if last is not None else 0
         if head is None:
             return
@@ -224,7 +187,7 @@ class _Verifier:
         rows = f"row {named} is" if named == last_seq + 1 else f"rows {last_seq + 1} to {named} are"
         self._report(last_seq + 1, ProblemKind.CUT_OFF, f"{rows} cut off: {by} names row {named} as the last one")
 
-    def _check_anchors(self, chain: bytes | None, last: _Row | None) -> None:
+    def _check_anchors(self, chain: bytes | None, last: RawRow | None) -> None:
         last_seq = last.seq if last is not None else 0
         for head, name, evidence in self.anchors:
             if chain is not None and head.chain != chain:
@@ -242,11 +205,11 @@ class _Verifier:
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def _walk(self, origin: bytes | None, last_seq: int, head: Head | None) -> _Row | None:
+    def _walk(self, origin: bytes | None, last_seq: int, head: Head | None) -> RawRow | None:
         """Look at each row once; return the last one that the head covers."""
-        before: _Row | None = None
+        before: RawRow | None = None
         before_sound = True
-        for row in self._read(last_seq):
+        for row in read_rows(self.store, last_seq):
             self.rows += 1
             if row.seq in self.anchor_hashes:
                 self.anchor_hashes[row.seq] = row.hash
@@ -262,8 +225,8 @@ class _Verifier:
                 )
                 continue
             self._gap(expected, row.seq)
-            due = _link_of(before) if before is not None else origin
-            sound = row.digest(row.seq, row.previous) == row.hash
+            due = before.link if before is not None else origin
+            sound = row.sound
             if not sound:
                 self._suspect(row)
             elif row.seq == expected and row.previous != due and due is not None and before_sound:
@@ -282,12 +245,12 @@ class _Verifier:
         self._report(expected, ProblemKind.REMOVED, f"{rows} missing")
         self.missing += range(expected, min(seq, expected + MAX_SUSPECTS - len(self.missing)))
 
-    def _suspect(self, row: _Row) -> None:
+    def _suspect(self, row: RawRow) -> None:
         self._report(row.seq, ProblemKind.CHANGED, f"row {row.seq} was changed: its hash is that of another content")
         if len(self.suspects) < MAX_SUSPECTS:
             self.suspects[row.seq] = row
 
-    def _broken_link(self, row: _Row, before: _Row | None, head: Head | None) -> None:
+    def _broken_link(self, row: RawRow, before: RawRow | None, head: Head | None) -> None:
         """Both rows are sound in themselves, but this one was built on another one than stands before it."""
         if before is None:
             self._report(row.seq, ProblemKind.CHANGED, f"row {row.seq} does not begin this record")
@@ -310,14 +273,11 @@ class _Verifier:
         low, high, bad = first, last, 0
         while low <= high:
             middle = (low + high) // 2
-            signed = self.store.read_now(lambda connection, seq=middle: _signed_after(connection, seq, last))  # type: ignore[misc]
+            signed = self.store.read_now(partial(first_signed, first=middle, last=last))
+            head = signed.head(chain) if signed is not None else None
             if signed is None:
                 high = middle - 1
-            elif (
-                isinstance(signed.signature, bytes)
-                and isinstance(signed.hash, bytes)
-                and self.key.accepts(Head(chain, signed.seq, signed.hash, signed.signature))
-            ):
+            elif head is not None and self.key.accepts(head):
                 low = signed.seq + 1
             else:
                 bad, high = signed.seq, middle - 1
@@ -340,78 +300,3 @@ class _Verifier:
                 moved = row.digest(there, other.previous) == other.hash
             if moved and self.problems.pop((here, ProblemKind.CHANGED), None):
                 self.problems[here, ProblemKind.REORDERED] = f"row {here} is what was written as row {there}"
-
-    def _read(self, last_seq: int) -> Iterator[_Row]:
-        after: int | None = None
-        while True:
-            page = self._page(after, last_seq)
-            yield from page
-            if len(page) < PAGE:
-                return
-            after = page[-1].seq
-
-    def _page(self, after: int | None, last_seq: int) -> list[_Row]:
-        try:
-            return self.store.read_now(lambda connection: _rows(connection, _between(_RAW, after, last_seq)))
-        except DatabaseError:
-            # One value that the database cannot even hand over must not hide the others.
-            numbers = select(audit_table.c.seq)
-            seqs = self.store.read_now(
-                lambda connection: connection.scalars(_between(numbers, after, last_seq)).all()
-            )
-            return [self._single(seq) for seq in seqs]
-
-    def _single(self, seq: int) -> _Row:
-        try:
-            return self.store.read_now(lambda connection: _rows(connection, _RAW.where(audit_table.c.seq == seq)))[0]
-        except DatabaseError:
-            return _Row(seq, *[None] * 8)
-
-
-# Without result processing: whatever somebody put there is to be seen, not to be converted.
-_RAW: Select[Any] = select(*(type_coerce(audit_table.c[name], NullType()).label(name) for name in _Row._fields))
-
-
-def _between(statement: Select[Any], after: int | None, last: int) -> Select[Any]:
-    if after is not None:
-        statement = statement.where(audit_table.c.seq > after)
-    return statement.where(audit_table.c.seq <= last).order_by(audit_table.c.seq).limit(PAGE)
-
-
-def _rows(connection: Connection, statement: Select[Any]) -> list[_Row]:
-    return [
-        _Row(*(bytes(value) if isinstance(value, memoryview) else value for value in row))
-        for row in connection.execute(statement)
-    ]
-
-
-def _overview(connection: Connection) -> tuple[Head | None, int, int]:
-    columns = audit_head_table.c
-    row = connection.execute(
-        select(*(type_coerce(columns[name], NullType()) for name in ("chain", "seq", "hash", "signature")))
-    ).first()
-    last, count = connection.execute(select(func.max(audit_table.c.seq), func.count()).select_from(audit_table)).one()
-    head = None
-    if row is not None and isinstance(row[1], int):
-        chain, digest, signature = (
-            bytes(value) if isinstance(value, bytes | memoryview) else b"" for value in (row[0], row[2], row[3])
-        )
-        head = Head(chain, row[1], digest, signature)
-    return head, last or 0, count
-
-
-def _signed_after(connection: Connection, first: int, last: int) -> _Row | None:
-    columns = audit_table.c
-    found = _rows(
-        connection,
-        _RAW.where(columns.seq >= first, columns.seq <= last, columns.signature.is_not(None))
-        .order_by(columns.seq)
-        .limit(1),
-    )
-    return found[0] if found else None
-
-
-def _link_of(row: _Row) -> bytes | None:
-    if not isinstance(row.hash, bytes) or not isinstance(row.signature, bytes | None):
-        return None
-    return link(row.hash, row.signature)

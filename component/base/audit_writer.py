@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from component.base.audit_chain import (
     AuditKey,
@@ -53,11 +54,12 @@ class ChainWriter:
         self._committed: Head | None = None  # as this process left it
         self._proposed: Head | None = None  # of the transaction under way, or of one that failed
         self._head_file_writable = True
+        self._collided = False
 
     def append(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Append rows; the last one is signed. The head file follows after the commit."""
         head = _head_row(connection)
-        if head is None or head not in (self._committed, self._proposed):
+        if head is None or self._collided or head not in (self._committed, self._proposed):
             head, extra = self._examined(connection, head)
             entries = [*extra, *entries]
         rows: list[dict[str, Any]] = []
@@ -69,13 +71,18 @@ class ChainWriter:
             previous = link(digest, None)
         head = self._key.sign(head.chain, seq, digest)
         rows[-1]["signature"] = head.signature
-        connection.execute(insert(audit_table), rows)
+        try:
+            connection.execute(insert(audit_table), rows)
+        except IntegrityError:
+            self._collided = True  # somebody else wrote rows; this change fails, and the next one tells of it
+            raise
         _update_head_row(connection, head)
         self._proposed = head
         self._store.after_commit(connection, self._landed)
 
     def _landed(self) -> None:
         self._committed = self._proposed
+        self._collided = False
         if self._committed is not None:
             self._write_head_file(self._committed)
         self._announce()
