@@ -10,6 +10,7 @@ Reading and writing stanzas, the decision, the limits, and the turns at each dev
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from component.gate.limits import Buckets
 from component.gate.outcome import Outcome
 from component.gate.policy import Policy
 from component.gate.settings import GateSettings
+
+log = logging.getLogger(__name__)
 
 _MESSAGE = f"{{{ns.COMPONENT}}}message"
 _OWN_SERVICES = frozenset({
@@ -154,7 +157,11 @@ class Gateway:
             return True
         if not (address.jid or address.device_id) and len(stanza) == 1 and stanza[0].tag in _OWN_SERVICES:
             return False
-        self._decide(stanza, requester, address)
+        try:
+            self._decide(stanza, requester, address)
+        except Exception:  # a defect of ours must neither let a request pass nor leave it without an answer
+            log.exception("A request was refused because deciding it failed.")
+            self._refuse(stanza, Refusal.NO_POLICY)
         return True
 
     def _decide(self, stanza: Element, requester: Jid, address: Address) -> None:
