@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # What the scripts share: Debian packages, the person behind sudo, and the Python environment in .venv.
-# Sourced by the scripts beside it, after `set -euo pipefail`.
+# Sourced by the scripts beside it.
+
+set -euo pipefail
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=$ROOT/.venv
