@@ -112,7 +112,7 @@ class Head:
     chain: bytes
     seq: int
     hash: bytes
-    signature: bytes = b""
+    signature: bytes | None = None
 
     @property
     def link(self) -> bytes:
@@ -148,7 +148,7 @@ class AuditPublicKey:
     def accepts(self, head: Head) -> bool:
         """Whether the head was signed with the private key."""
         try:
-            self._key.verify(head.signature, head.message)
+            self._key.verify(head.signature or b"", head.message)
         except (InvalidSignature, TypeError, ValueError):
             return False
         return True
@@ -221,7 +221,7 @@ def write_head_file(path: Path, head: Head, **notes: Any) -> None:
         "chain": head.chain.hex(),
         "seq": head.seq,
         "hash": head.hash.hex(),
-        "signature": head.signature.hex(),
+        "signature": (head.signature or b"").hex(),
         **notes,
     }
     write_atomic(path, json.dumps(content, indent=1).encode() + b"\n")

@@ -40,8 +40,8 @@ class RawRow(NamedTuple):
 
     @property
     def sound(self) -> bool:
-        """Whether its hash is that of its content."""
-        return isinstance(self.hash, bytes) and self.digest(self.seq, self.previous) == self.hash
+        """Whether its hash is that of its content, and a signature is a signature."""
+        return self.link is not None and self.digest(self.seq, self.previous) == self.hash
 
     @property
     def link(self) -> bytes | None:
@@ -59,6 +59,9 @@ class RawRow(NamedTuple):
 
 _COLUMNS: list[Any] = [type_coerce(audit_table.c[name], NullType()).label(name) for name in RawRow._fields]
 _RAW: Select[Any] = select(*_COLUMNS)
+_HEAD_COLUMNS: list[Any] = [
+    type_coerce(audit_head_table.c[name], NullType()) for name in ("chain", "seq", "hash", "signature")
+]
 
 
 def read_rows(store: Store, last: int) -> Iterator[RawRow]:
@@ -74,18 +77,31 @@ def read_rows(store: Store, last: int) -> Iterator[RawRow]:
 
 def overview(connection: Connection) -> tuple[Head | None, int, int]:
     """The head in the database, the number of the last row, and how many rows there are."""
-    columns = audit_head_table.c
-    row = connection.execute(
-        select(*(type_coerce(columns[name], NullType()) for name in ("chain", "seq", "hash", "signature")))
-    ).first()
-    last, count = connection.execute(select(func.max(audit_table.c.seq), func.count()).select_from(audit_table)).one()
-    head = None
-    if row is not None and isinstance(row[1], int):
-        chain, digest, signature = (
-            bytes(value) if isinstance(value, bytes | memoryview) else b"" for value in (row[0], row[2], row[3])
-        )
-        head = Head(chain, row[1], digest, signature)
-    return head, last or 0, count
+    statement = select(func.max(audit_table.c.seq), func.count()).select_from(audit_table)
+    last, count = connection.execute(statement).one()
+    return stored_head(connection), last or 0, count
+
+
+def stored_head(connection: Connection) -> Head | None:
+    """The head in the database; None when there is none, or one that no program of ours has written."""
+    row = connection.execute(select(*_HEAD_COLUMNS)).first()
+    if row is None or not isinstance(row[1], int):
+        return None
+    chain, digest, signature = (_blob(value) for value in (row[0], row[2], row[3]))
+    return Head(chain, row[1], digest, signature)
+
+
+def last_row(connection: Connection) -> Head | None:
+    """The last row as if it were the head of a chain without a name."""
+    rows = _rows(connection, _RAW.order_by(audit_table.c.seq.desc()).limit(1))
+    if not rows:
+        return None
+    row = rows[0]
+    return Head(b"", row.seq, _blob(row.hash), row.signature if isinstance(row.signature, bytes | None) else b"")
+
+
+def _blob(value: Any) -> bytes:
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 def first_signed(connection: Connection, first: int, last: int) -> RawRow | None:

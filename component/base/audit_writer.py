@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from component.base.audit_chain import (
@@ -25,6 +25,7 @@ from component.base.audit_chain import (
     row_hash,
     write_head_file,
 )
+from component.base.audit_rows import last_row, stored_head
 from component.base.store import Store
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class ChainWriter:
 
     def append(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Append rows; the last one is signed. The head file follows after the commit."""
-        head = _head_row(connection)
+        head = stored_head(connection)
         if head is None or self._collided or head not in (self._committed, self._proposed):
             head, extra = self._examined(connection, head)
             entries = [*extra, *entries]
@@ -110,7 +111,7 @@ class ChainWriter:
                 anchor = read_head_file(self._head_file)
             except (OSError, ValueError) as error:
                 trouble = f"the head file cannot be read: {error}"
-        last = _last_row(connection)
+        last = last_row(connection)
         if head is None and last is None and (anchor is None or self._is_unused(anchor)) and not trouble:
             return self._begun(connection, anchor), []
         trouble = trouble or self._contradiction(connection, head, anchor, last)
@@ -168,16 +169,11 @@ class ChainWriter:
         return Head(chain, last.seq, last.hash, last.signature), [entry]
 
 
-def _head_row(connection: Connection) -> Head | None:
-    columns = audit_head_table.c
-    row = connection.execute(select(columns.chain, columns.seq, columns.hash, columns.signature)).first()
-    return Head(bytes(row.chain), row.seq, bytes(row.hash), bytes(row.signature)) if row else None
-
-
 def _insert_head_row(connection: Connection, head: Head) -> None:
+    connection.execute(delete(audit_head_table))  # one that cannot be read may be there
     connection.execute(
         insert(audit_head_table).values(
-            id=1, chain=head.chain, seq=head.seq, hash=head.hash, signature=head.signature
+            id=1, chain=head.chain, seq=head.seq, hash=head.hash, signature=head.signature or b""
         )
     )
 
@@ -186,14 +182,6 @@ def _update_head_row(connection: Connection, head: Head) -> None:
     connection.execute(
         update(audit_head_table).values(chain=head.chain, seq=head.seq, hash=head.hash, signature=head.signature)
     )
-
-
-def _last_row(connection: Connection) -> Head | None:
-    columns = audit_table.c
-    row = connection.execute(
-        select(columns.seq, columns.hash, columns.signature).order_by(columns.seq.desc()).limit(1)
-    ).first()
-    return Head(b"", row.seq, row.hash, row.signature) if row else None
 
 
 def _hash_of(connection: Connection, seq: int) -> bytes | None:
