@@ -120,15 +120,19 @@ make_environment() {
     rm -f -- "$VENV/.unfinished"
 }
 
+lock() {
+    flock -n "$1" 9 || { say "Another run is using or making .venv; waiting for it …" && flock "$1" 9; }
+}
+
 # Makes .venv ready for $1 (run or develop). Whoever uses .venv holds a shared lock until it ends, whoever changes it an
 # exclusive one, so that runs at the same time do not destroy each other's environment.
 need_environment() {
     exec 9<"$ROOT/script/lib.sh"
-    flock -s 9
+    lock -s
     until environment_current "$1"; do
-        flock -n -x 9 || { say "Another run is using .venv; waiting for it …" && flock -x 9; }
+        lock -x
         environment_current "$1" || make_environment "$1"
-        flock -s 9
+        lock -s
     done
 }
 
