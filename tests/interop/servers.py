@@ -57,19 +57,7 @@ async def plain_server(
         first one, restarted.
     :param offer_tls: False gives a server without STARTTLS (Prosody only).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    domains = tuple(dict.fromkeys(jid.partition("@")[2] for jid in jids))
-    ca = _certificates(folder, domains)
-    passwords = {jid: _password(folder, jid) for jid in jids}
-    server = PlainServer(kind, "127.0.0.1", port, ca, passwords)
-    command = (_prosody if kind == "prosody" else _ejabberd)(server, folder, domains, offer_tls)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"}
-    with (folder / "output").open("ab") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
+    server, process = _start(kind, folder, jids, port or free_port(), offer_tls)
     try:
         await _answers(server, process, folder)
         yield server
@@ -79,13 +67,29 @@ async def plain_server(
         process.wait()
 
 
+def _start(
+    kind: str, folder: Path, jids: tuple[str, ...], port: int, offer_tls: bool
+) -> tuple[PlainServer, subprocess.Popen[bytes]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    domains = tuple(dict.fromkeys(jid.partition("@")[2] for jid in jids))
+    ca = _certificates(folder, domains)
+    server = PlainServer(kind, "127.0.0.1", port, ca, {jid: _password(folder, jid) for jid in jids})
+    command = (_prosody if kind == "prosody" else _ejabberd)(server, folder, domains, offer_tls)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"}
+    with (folder / "output").open("ab") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    return server, process
+
+
 async def _answers(server: PlainServer, process: subprocess.Popen[bytes], folder: Path) -> None:
     async with asyncio.timeout(START_TIMEOUT):
-        seeded = server.kind == "prosody" or (lambda: (folder / "seeded").exists())
         while True:
             if process.poll() is not None:
                 raise RuntimeError(f"{server.kind} ended: {(folder / 'output').read_text()[-2000:]}")
-            if seeded is True or seeded():
+            if server.kind == "prosody" or (folder / "seeded").exists():
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection(server.host, server.port)
                     writer.close()
@@ -147,9 +151,10 @@ modules:
 """,
     )
     seed = folder / "seed.erl"
+    accounts = [(*jid.split("@"), password) for jid, password in server.passwords.items()]
     lines = "".join(
-        f'ejabberd_auth:try_register(<<"{jid.partition("@")[0]}">>, <<"{jid.partition("@")[2]}">>, <<"{password}">>).\n'
-        for jid, password in server.passwords.items()
+        f'ejabberd_auth:try_register(<<"{user}">>, <<"{domain}">>, <<"{password}">>).\n'
+        for user, domain, password in accounts
     )
     seed.write_text(f'{lines}file:write_file("{folder}/seeded", <<"yes">>).\n')
     (folder / "seeded").unlink(missing_ok=True)

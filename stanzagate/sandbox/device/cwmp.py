@@ -100,7 +100,7 @@ async def session(url: str, message: str, *, context: ssl.SSLContext) -> None:
             while reply.status_code == 200 and reply.content:
                 reply = await http.post(url, content=_fault().encode(), headers=headers)
     except httpx.HTTPError as error:
-        raise CwmpError(f"{url}: {error or type(error).__name__}.") from None
+        raise CwmpError(f"{url}: {str(error) or type(error).__name__}.") from None
     if reply.status_code not in {200, 204}:
         raise CwmpError(f"{url} ended a session with {reply.status_code}.")
 

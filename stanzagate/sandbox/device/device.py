@@ -38,9 +38,11 @@ class ReferenceDevice:
 
     :param address: host and port of the XMPP server.
     :param context: verifies the server; shared by all devices of a process.
-    :param acs: URL of the CWMP endpoint.
+    :param acs: URL of the CWMP endpoint; without one the device holds no sessions.
     :param timers: used unless `settings` has its own.
-    :param clock: seconds since the epoch. :param monotonic: seconds for limits. :param uniform: `random.uniform`.
+    :param clock: seconds since the epoch.
+    :param monotonic: seconds for the limit.
+    :param uniform: like `random.uniform`.
     :param slots: held while connecting.
     :ivar conn_req_jabber_id: ``ManagementServer.ConnReqJabberID``: the JID as bound, kept while the link is down.
     :ivar received: (sender, whether it was in normal form) of the latest connection requests of type get.
@@ -107,6 +109,8 @@ class ReferenceDevice:
             self.sessions.report(*events)
 
     async def _hold(self, events: tuple[Event, ...]) -> None:
+        if not self._acs:
+            return
         parameters = {
             "Device.DeviceInfo.HardwareVersion": "1",
             "Device.DeviceInfo.SoftwareVersion": "1",

@@ -28,6 +28,7 @@ KEPT = 20_000
 """Informs that are remembered, the latest."""
 
 MAX_BODY = 1 << 20
+BACKLOG = 4096
 _MAX_WAIT = 300.0
 
 
@@ -69,7 +70,7 @@ class Recorder:
     @asynccontextmanager
     async def listen(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Recorder]:
         """Serve on this address; `url` is then what devices call. Ends every connection when left."""
-        server = await asyncio.start_server(self._serve, host, port)
+        server = await asyncio.start_server(self._serve, host, port, backlog=BACKLOG)
         self.url = f"http://{host}:{server.sockets[0].getsockname()[1]}/"
         try:
             yield self

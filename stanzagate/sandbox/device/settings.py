@@ -82,6 +82,15 @@ def _quirks(value: Any) -> Quirk:
         raise ValueError(str(error)) from None
 
 
+def _endpoint(value: Any) -> tuple[str, int] | None:
+    if value is None or isinstance(value, tuple):
+        return value
+    host, _, port = str(value).rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError("write a port, host:port or null")
+    return host or "127.0.0.1", int(port)
+
+
 class DeviceSettings(_Model):
     """One device.
 
@@ -111,7 +120,8 @@ class ProcessSettings(_Model):
     """The file of ``python -m stanzagate.sandbox.device --config FILE``.
 
     :ivar ca: the CA that signs the server; a path relative to the file.
-    :ivar cwmp: where the recording endpoint listens: a port of 127.0.0.1, or ``host:port``; port 0 is a free one.
+    :ivar endpoint: ``cwmp`` in the file: where the recording endpoint listens, a port of 127.0.0.1 or ``host:port``,
+        and port 0 is a free one; null for no endpoint, then the devices hold no sessions.
     :ivar ready_file: written when the endpoint listens and every device is connected.
     :ivar connection: timers of every device that has none of its own. The first retry is within 2 s here, not 60 as
         in the data model: this is a sandbox.
@@ -121,16 +131,11 @@ class ProcessSettings(_Model):
     ca: Path
     host: str
     port: int = Field(ge=1, le=65535)
-    cwmp: Annotated[str, BeforeValidator(str)] = "127.0.0.1:0"
+    endpoint: Annotated[tuple[str, int] | None, BeforeValidator(_endpoint), Field(alias="cwmp")] = ("127.0.0.1", 0)
     ready_file: Path | None = None
     connection: Connection = Connection(initial=2, maximum=30)
     connecting: int = Field(default=16, ge=1)
     devices: tuple[DeviceSettings, ...]
-
-    def endpoint(self) -> tuple[str, int]:
-        """Address and port of the recording endpoint."""
-        host, _, port = self.cwmp.rpartition(":")
-        return host or "127.0.0.1", int(port)
 
 
 def load(path: Path) -> ProcessSettings:
@@ -150,13 +155,10 @@ def load(path: Path) -> ProcessSettings:
         raise ConfigError(f"it is not JSON: {error.msg}.", file=str(path), line=error.lineno) from None
     try:
         settings = ProcessSettings.model_validate(content)
-        settings.endpoint()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{first['msg']}.", file=str(path), key=key) from None
-    except ValueError:
-        raise ConfigError("write a port or host:port.", file=str(path), key="cwmp") from None
     counts = Counter(device.id for device in settings.devices)
     duplicates = {id for id, count in counts.items() if count > 1}
     if duplicates:

@@ -101,6 +101,13 @@ class DeviceStream(ClientXMPP):
             return True
         return await super()._handle_stream_features(features)
 
+    async def start_tls(self) -> bool:
+        secured = await super().start_tls()
+        if not secured and not self._lost.done():
+            # asyncio tells nobody that a connection is lost when it is lost in the handshake
+            self._lost.set_result(self._reason or "the connection was lost in the TLS handshake")
+        return secured
+
     def data_received(self, data: bytes | str) -> None:
         if self.xml_depth == 0 and isinstance(data, bytes) and b"<!" in data:
             self._give_up("it sent a DOCTYPE or a comment")  # restricted-xml, RFC 6120 §11.1
