@@ -1,0 +1,94 @@
+"""The policy that every sandbox starts with (contract, section 3), made through the admin API like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from component.base.errors import StanzagateError, Unreachable
+from stanzagate.sandbox.accounts import ACS_DOMAIN
+from stanzagate.sandbox.plan import GATE, Layout, Plan
+
+GROUP = "lab"
+_TIMEOUT_S = 30.0
+
+
+async def healthy(layout: Layout) -> None:
+    """See that ``serve`` answers and the gate is attached to the server.
+
+    :raises Unreachable: it does not, or is not.
+    """
+    async with _client(layout) as client:
+        try:
+            answer = await client.get("/healthz")
+            health = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise Unreachable(f"the admin API does not answer ({type(error).__name__}).") from None
+    if answer.status_code != httpx.codes.OK or health.get("status") != "ok" or health.get("gate") != "attached":
+        raise Unreachable(f"the gate is {health.get('gate', 'not attached')}.")
+
+
+async def seed(plan: Plan) -> None:
+    """Register the five devices in group ``lab``; let ``acs1`` wake the group and ``acs2`` the first device.
+
+    Done once for a folder: what its user changed later is not undone.
+
+    :raises StanzagateError: when the API refuses a step.
+    """
+    layout, devices = plan.layout, plan.accounts.devices
+    if layout.policy_seeded.exists():
+        return
+    async with _client(layout) as client:
+        for device in devices:
+            body = {
+                "id": device.id, "jid": device.jid, "groups": [GROUP],
+                "cr_username": device.cr_username, "cr_password": device.cr_password,
+            }  # fmt: skip
+            await _post(client, "/v1/devices", body)
+        for requester, target in ((f"acs1@{ACS_DOMAIN}", f"group:{GROUP}"), (f"acs2@{ACS_DOMAIN}", devices[0].id)):
+            await _post(client, "/v1/rules", {"effect": "allow", "requester": requester, "target": target})
+    layout.policy_seeded.touch(mode=0o600)
+
+
+def device_settings(plan: Plan) -> dict[str, Any]:
+    """The file of the reference devices; each device's own list has the one entry that ``jid render`` gives."""
+    return {
+        "ca": str(plan.layout.ca),
+        "host": plan.c2s.host,
+        "port": plan.c2s.port,
+        "ready_file": str(plan.layout.devices_ready),
+        "devices": [
+            {
+                "id": device.id, "jid": device.jid, "password": device.password,
+                "cr_username": device.cr_username, "cr_password": device.cr_password,
+                "allowed": [f"gate@{GATE}/gate"],
+            }
+            for device in plan.accounts.devices
+        ],
+    }  # fmt: skip
+
+
+async def devices_connected(layout: Layout) -> None:
+    """See that every reference device is connected.
+
+    :raises Unreachable: not yet.
+    """
+    if not layout.devices_ready.exists():
+        raise Unreachable("not every device is connected.")
+
+
+def _client(layout: Layout) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=str(layout.socket))
+    return httpx.AsyncClient(transport=transport, base_url="http://stanzagate", timeout=_TIMEOUT_S)
+
+
+async def _post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+    """:raises StanzagateError: the API refused; one that exists already (from an interrupted start) is fine."""
+    try:
+        answer = await client.post(path, json=body)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"The admin API stopped answering ({type(error).__name__}).") from None
+    if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
+        return
+    raise StanzagateError(f"The policy of the sandbox was refused: {path} answered {answer.status_code}.")

@@ -1,0 +1,129 @@
+"""Running Prosody or ejabberd from a folder of our own, without touching what the system runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from component.base.errors import StanzagateError
+from component.base.files import write_atomic
+from stanzagate.config import ServerKind
+from stanzagate.render import deploy_folder, erlang, render
+from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
+from stanzagate.sandbox.plan import PUBSUB, SEEDER, Plan
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a part is started. Secrets are in files, never here."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+def prepare(plan: Plan) -> Command:
+    """Write the server's configuration and say how to start it.
+
+    :raises StanzagateError: when the server is not installed; the hint names the package.
+    """
+    return _PREPARE[plan.kind](plan)
+
+
+def _prosody(plan: Plan) -> Command:
+    program = _program("prosody", "prosody")
+    folder = plan.layout.server(plan.kind)
+    data = folder / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    hosts = folder / "hosts"
+    config = folder / "prosody.cfg.lua"
+    as_root = os.geteuid() == 0
+    write_atomic(hosts, f"{plan.s2s.host} {' '.join(plan.domains)}\n".encode())
+    values = _values(plan) | {
+        "data": data,
+        "pid_file": folder / "prosody.pid",
+        "log": plan.layout.log("server"),
+        "certificates": plan.layout.certificates,
+        "plugins": deploy_folder() / "prosody",
+        "as_root": as_root,
+        "component_host": plan.components[0].host,
+        "component_port": plan.components[0].port,
+        "hosts_file": hosts,
+    }
+    write_atomic(config, render("prosody/sandbox.cfg.lua.j2", values).encode())
+    root = ("--root",) if as_root else ()
+    return Command((program, *root, "-F", "--config", str(config)), dict(os.environ), folder)
+
+
+def _ejabberd(plan: Plan) -> Command:
+    code = _ejabberd_code()
+    program = _program("erl", "ejabberd")
+    folder = plan.layout.server(plan.kind)
+    data = folder / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    config = folder / "ejabberd.yml"
+    inetrc = folder / "inetrc"
+    address = "{" + plan.s2s.host.replace(".", ",") + "}"
+    names = ",".join(erlang(domain) for domain in plan.domains)
+    write_atomic(inetrc, f"{{lookup,[file,native]}}.\n{{host,{address},[{names}]}}.\n".encode())
+    files = [f"{plan.layout.certificates}/*.{suffix}" for suffix in ("crt", "key")]
+    write_atomic(config, render("ejabberd/sandbox.yml.j2", _values(plan) | {"certificates": files}).encode())
+    arguments = (
+        program, "-noinput", "+sbwt", "none", "-kernel", "inetrc", erlang(inetrc), "-mnesia", "dir", erlang(data),
+        "-ejabberd", "config", erlang(config), "log_path", erlang(plan.layout.log("ejabberd")),
+        "-pa", str(code), "-s", "ejabberd",
+    )  # fmt: skip
+    environment = dict(os.environ) | {"HOME": str(folder), "ERL_CRASH_DUMP_BYTES": "0"}
+    return Command(arguments, environment, folder)
+
+
+_PREPARE: dict[ServerKind, Callable[[Plan], Command]] = {
+    ServerKind.PROSODY: _prosody,
+    ServerKind.EJABBERD: _ejabberd,
+}
+
+
+def _values(plan: Plan) -> dict[str, Any]:
+    return {
+        "domains": list(plan.domains),
+        "hosts": [
+            _host(CPE_DOMAIN, guarded=True),
+            _host(ACS_DOMAIN),
+            _host(GRID_DOMAIN, node_ca=plan.layout.node_ca),
+        ],
+        "guarded": [CPE_DOMAIN],
+        "components": [asdict(component) for component in plan.components],
+        "administrators": [SEEDER],
+        "pubsub": PUBSUB,
+        "controller": None,
+        "ca": plan.layout.ca,
+        "c2s": plan.c2s,
+        "s2s": plan.s2s,
+    }
+
+
+def _host(domain: str, *, guarded: bool = False, node_ca: Path | None = None) -> dict[str, Any]:
+    return {"domain": domain, "guarded": guarded, "node_ca": node_ca, "certificate": None}
+
+
+def _program(name: str, package: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/bin")
+    if found is None:
+        raise StanzagateError(f"{name} is not installed.", hint=f"Install it: apt-get install {package}")
+    return found
+
+
+def _ejabberd_code() -> Path:
+    """The folder of ejabberd's compiled code, wherever this Debian's architecture and version put it."""
+    found = sorted(
+        path for pattern in ("/usr/lib/*/ejabberd-*/ebin", "/usr/lib/ejabberd*/ebin", "/opt/ejabberd*/lib/ejabberd-*/ebin")
+        for path in Path("/").glob(pattern.removeprefix("/"))
+        if (path / "ejabberd.app").is_file()
+    )  # fmt: skip
+    if not found:
+        raise StanzagateError("ejabberd is not installed.", hint="Install it: apt-get install ejabberd")
+    return found[-1]
