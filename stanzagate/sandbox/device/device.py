@@ -95,7 +95,6 @@ class ReferenceDevice:
     async def run(self) -> None:
         """Be a device until cancelled; the stream is closed in order then."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._stream.run_filters(), name=f"{self.settings.id} sending")
             group.create_task(self.sessions.run(), name=f"{self.settings.id} sessions")
             group.create_task(self.uplink.run(), name=f"{self.settings.id} uplink")
 

@@ -16,8 +16,11 @@ from typing import Any, cast
 from xml.etree.ElementTree import Element
 
 from slixmpp import ClientXMPP
+from slixmpp.xmlstream.stanzabase import StanzaBase
+from slixmpp.xmlstream.tostring import tostring
 
 from component.base.errors import Unreachable
+from stanzagate.sandbox.device.request import CLIENT
 
 _STREAM_ERROR = "{http://etherx.jabber.org/streams}error"
 CLOSE_TIMEOUT = 1.0
@@ -47,7 +50,7 @@ class DeviceStream(ClientXMPP):
         self.del_event_handler("session_start", self._start_keepalive)
         self.add_event_handler("session_start", self._started)
         self.add_event_handler("failed_all_auth", lambda _: self._give_up("the server refused the credentials"))
-        self.add_event_handler("ssl_invalid_chain", lambda _: self._give_up("the server's certificate is not valid"))
+        self.add_event_handler("ssl_invalid_chain", lambda error: self._give_up(_why(error)))
         self.init_plugins()  # type: ignore[no-untyped-call]
 
     async def open(self, host: str, port: int, timeout: float) -> None:
@@ -94,6 +97,10 @@ class DeviceStream(ClientXMPP):
 
     # What slixmpp calls
 
+    def send(self, data: StanzaBase | str, use_filters: bool = True) -> None:
+        # at once: slixmpp's queue is emptied by a task of its own, for filters that this client does not have
+        self.write(data if isinstance(data, str) else tostring(data.xml, xmlns=CLIENT, stream=self, top_level=True))
+
     async def _handle_stream_features(self, features: Any) -> bool | None:
         encrypted = self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
         if not encrypted and "starttls" not in features["features"]:
@@ -126,8 +133,7 @@ class DeviceStream(ClientXMPP):
         self._online = False
         super().connection_lost(exception)
         if not self._lost.done():
-            why = self._reason or (type(exception).__name__ if exception else "the server closed the stream")
-            self._lost.set_result(why)
+            self._lost.set_result(self._reason or _why(exception))
 
     def _started(self, _event: Any) -> None:
         if not self.boundjid.resource:
@@ -139,3 +145,9 @@ class DeviceStream(ClientXMPP):
     def _give_up(self, reason: str) -> None:
         self._reason = reason
         self.abort()
+
+
+def _why(exception: BaseException | None) -> str:
+    if isinstance(exception, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not valid ({exception.verify_message})"
+    return type(exception).__name__ if exception else "the server closed the stream"
