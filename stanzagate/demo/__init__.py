@@ -1,0 +1,1 @@
+"""The main job, shown on a real server: ``python -m stanzagate.demo [--server prosody|ejabberd]``."""
