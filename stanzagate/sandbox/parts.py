@@ -15,9 +15,12 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from component.base.errors import StanzagateError
 from stanzagate.sandbox.server import Command
+
+T = TypeVar("T")
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STOP_PATIENCE_S = 10.0
@@ -107,8 +110,8 @@ async def start(name: str, command: Command, log: Path) -> Part:
     return Part(name, process, log)
 
 
-async def until_ready(name: str, probe: Callable[[], Awaitable[None]], log: Path, timeout: float) -> None:
-    """Try `probe` until it does not raise.
+async def until_ready(name: str, probe: Callable[[], Awaitable[T]], log: Path, timeout: float) -> T:
+    """Try `probe` until it does not raise, and return what it returned.
 
     :param timeout: seconds.
     :raises NotReady: it still raised after that; the message says why, and where the log of the part is.
@@ -118,8 +121,7 @@ async def until_ready(name: str, probe: Callable[[], Awaitable[None]], log: Path
     while True:
         try:
             async with asyncio.timeout_at(deadline):
-                await probe()
-            return
+                return await probe()
         except (StanzagateError, OSError, TimeoutError) as error:
             if loop.time() + PROBE_INTERVAL_S >= deadline:
                 raise NotReady(

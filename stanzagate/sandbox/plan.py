@@ -21,7 +21,6 @@ SPARES = ("spare1.test", "spare2.test")
 """Attached domains for tests and benchmarks: nobody is on them."""
 
 ATTACHED = (GATE, SEEDER, *SPARES)
-_SOCKET_PATH_LIMIT = 107  # sun_path of unix(7) with its final NUL
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,11 @@ class Layout:
     @property
     def pid_file(self) -> Path:
         return self.folder / "sandbox.pid"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the supervisor for as long as it lives."""
+        return self.folder / "sandbox.lock"
 
     @property
     def accounts(self) -> Path:
@@ -153,11 +157,6 @@ def make_plan(folder: Path, kind: ServerKind) -> Plan:
     :raises InputError: when the folder cannot be used.
     """
     layout = Layout(folder)
-    if len(os.fsencode(layout.socket)) > _SOCKET_PATH_LIMIT:
-        raise InputError(
-            f"{layout.folder} is too long: the path of the admin socket in it may have {_SOCKET_PATH_LIMIT} bytes.",
-            hint="Choose a shorter --dir.",
-        )
     try:
         for path in (layout.folder, layout.logs, layout.certificates, layout.nodes, layout.server(kind)):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

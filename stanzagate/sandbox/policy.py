@@ -9,6 +9,7 @@ import httpx
 from component.base.errors import StanzagateError, Unreachable
 from stanzagate.sandbox.accounts import ACS_DOMAIN
 from stanzagate.sandbox.plan import GATE, Layout, Plan
+from stanzagate.sockets import short_name
 
 GROUP = "lab"
 _TIMEOUT_S = 30.0
@@ -19,12 +20,13 @@ async def healthy(layout: Layout) -> None:
 
     :raises Unreachable: it does not, or is not.
     """
-    async with _client(layout) as client:
-        try:
-            answer = await client.get("/healthz")
-            health = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise Unreachable(f"the admin API does not answer ({type(error).__name__}).") from None
+    with short_name(layout.socket) as socket:
+        async with _client(socket) as client:
+            try:
+                answer = await client.get("/healthz")
+                health = answer.json()
+            except (httpx.HTTPError, ValueError) as error:
+                raise Unreachable(f"the admin API does not answer ({type(error).__name__}).") from None
     if answer.status_code != httpx.codes.OK or health.get("status") != "ok" or health.get("gate") != "attached":
         raise Unreachable(f"the gate is {health.get('gate', 'not attached')}.")
 
@@ -39,15 +41,17 @@ async def seed(plan: Plan) -> None:
     layout, devices = plan.layout, plan.accounts.devices
     if layout.policy_seeded.exists():
         return
-    async with _client(layout) as client:
-        for device in devices:
-            body = {
-                "id": device.id, "jid": device.jid, "groups": [GROUP],
-                "cr_username": device.cr_username, "cr_password": device.cr_password,
-            }  # fmt: skip
-            await _post(client, "/v1/devices", body)
-        for requester, target in ((f"acs1@{ACS_DOMAIN}", f"group:{GROUP}"), (f"acs2@{ACS_DOMAIN}", devices[0].id)):
-            await _post(client, "/v1/rules", {"effect": "allow", "requester": requester, "target": target})
+    with short_name(layout.socket) as socket:
+        async with _client(socket) as client:
+            for device in devices:
+                body = {
+                    "id": device.id, "jid": device.jid, "groups": [GROUP],
+                    "cr_username": device.cr_username, "cr_password": device.cr_password,
+                }  # fmt: skip
+                await _post(client, "/v1/devices", body)
+            for number, target in ((1, f"group:{GROUP}"), (2, devices[0].id)):
+                rule = {"effect": "allow", "requester": f"acs{number}@{ACS_DOMAIN}", "target": target}
+                await _post(client, "/v1/rules", rule)
     layout.policy_seeded.touch(mode=0o600)
 
 
@@ -78,8 +82,8 @@ async def devices_connected(layout: Layout) -> None:
         raise Unreachable("not every device is connected.")
 
 
-def _client(layout: Layout) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(uds=str(layout.socket))
+def _client(socket: str) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(uds=socket)
     return httpx.AsyncClient(transport=transport, base_url="http://stanzagate", timeout=_TIMEOUT_S)
 
 

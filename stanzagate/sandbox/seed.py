@@ -36,7 +36,8 @@ async def server_version(stream: Stream, component: str, domain: str) -> str:
 
     :raises StreamFailed: when the server went away.
     """
-    request = f"<iq type='get' id='version' from={quoteattr(component)} to={quoteattr(domain)}><query xmlns='{VERSION}'/></iq>"
+    addresses = f"from={quoteattr(component)} to={quoteattr(domain)}"
+    request = f"<iq type='get' id='version' {addresses}><query xmlns='{VERSION}'/></iq>"
     answer = (await ask(stream, {"version": request}))["version"]
     return (answer.findtext(f"{{{VERSION}}}query/{{{VERSION}}}version") or "unknown").strip()
 

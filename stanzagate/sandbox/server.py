@@ -119,11 +119,9 @@ def _program(name: str, package: str) -> str:
 
 def _ejabberd_code() -> Path:
     """The folder of ejabberd's compiled code, wherever this Debian's architecture and version put it."""
-    found = sorted(
-        path for pattern in ("/usr/lib/*/ejabberd-*/ebin", "/usr/lib/ejabberd*/ebin", "/opt/ejabberd*/lib/ejabberd-*/ebin")
-        for path in Path("/").glob(pattern.removeprefix("/"))
-        if (path / "ejabberd.app").is_file()
-    )  # fmt: skip
+    patterns = ("usr/lib/*/ejabberd-*/ebin", "usr/lib/ejabberd*/ebin", "opt/ejabberd*/lib/ejabberd-*/ebin")
+    folders = (folder for pattern in patterns for folder in Path("/").glob(pattern))
+    found = sorted(folder for folder in folders if (folder / "ejabberd.app").is_file())
     if not found:
         raise StanzagateError("ejabberd is not installed.", hint="Install it: apt-get install ejabberd")
     return found[-1]

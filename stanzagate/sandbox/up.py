@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from component.base.errors import StanzagateError
 from component.base.files import write_atomic
@@ -21,12 +19,15 @@ from stanzagate.config import ServerKind
 from stanzagate.render import render
 from stanzagate.sandbox import policy
 from stanzagate.sandbox.certificates import make_certificates
-from stanzagate.sandbox.parts import Part, start, until_ready
-from stanzagate.sandbox.plan import GATE, SEEDER, Layout, Plan, make_plan
+from stanzagate.sandbox.parts import NotReady, Part, PartDied, start, until_ready
+from stanzagate.sandbox.plan import GATE, SEEDER, Component, Layout, Plan, make_plan
+from stanzagate.sandbox.programs import python_command, python_environment
 from stanzagate.sandbox.report import report
 from stanzagate.sandbox.seed import seed_accounts, server_version
 from stanzagate.sandbox.server import Command, prepare
 from stanzagate.sandbox.wire import Stream, attach, client_offer
+
+T = TypeVar("T")
 
 READY_TIMEOUT_S = 60.0
 
@@ -110,19 +111,17 @@ class Sandbox:
 
     async def _seed_accounts(self) -> str:
         """Wait for the server, make the accounts, and see that each domain offers what it should."""
-        stream: Stream | None = None
         component = self.plan.component(SEEDER)
-
-        async def attached() -> None:
-            nonlocal stream
-            stream = await attach(component.host, component.port, component.jid, component.secret)
-
-        await self._ready(Parts.SERVER, attached)
-        assert stream is not None
-        async with stream:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+        stream = await self._ready(Parts.SERVER, lambda: _attached(component))
+        try:
+            async with stream, asyncio.timeout(READY_TIMEOUT_S):
                 await seed_accounts(stream, component.jid, self.plan.accounts.on_server)
                 version = await server_version(stream, component.jid, self.plan.domains[0])
+        except TimeoutError:
+            raise NotReady(
+                f"The server did not make the accounts within {READY_TIMEOUT_S:g} s.",
+                hint=f"Its log: {self.plan.layout.log(str(Parts.SERVER))}",
+            ) from None
         await self._ready(Parts.SERVER, self._server_answers)
         return version
 
@@ -132,8 +131,7 @@ class Sandbox:
             await client_offer(plan.c2s.host, plan.c2s.port, domain, plan.layout.ca)
         for component in plan.components:
             if component.jid != GATE:
-                stream = await attach(component.host, component.port, component.jid, component.secret)
-                await stream.close()
+                await (await _attached(component)).close()
         (await Stream.connect(plan.s2s.host, plan.s2s.port)).abort()
 
     async def _start(self, name: Parts, command: Command) -> None:
@@ -150,14 +148,18 @@ class Sandbox:
         finally:
             self._restarting = False
 
-    async def _ready(self, name: Parts, probe: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        await until_ready(str(name), probe, self.plan.layout.log(str(name)), READY_TIMEOUT_S)
+    async def _ready(self, name: Parts, probe: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await until_ready(str(name), probe, self.plan.layout.log(str(name)), READY_TIMEOUT_S)
 
     async def _stop(self) -> None:
         self.plan.layout.report.unlink(missing_ok=True)
         for part in reversed(list(self._parts.values())):
             await part.stop()
         self.plan.layout.socket.unlink(missing_ok=True)
+
+
+def _attached(component: Component) -> Coroutine[Any, Any, Stream]:
+    return attach(component.host, component.port, component.jid, component.secret)
 
 
 async def run(options: Options, ready: Callable[[], None]) -> None:
@@ -169,12 +171,11 @@ async def run(options: Options, ready: Callable[[], None]) -> None:
     sandbox = Sandbox(options)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    assert task is not None
     interrupted = False
 
     def interrupt() -> None:
         nonlocal interrupted
-        if not interrupted:  # a second signal must not interrupt the orderly stop
+        if task is not None and not interrupted:  # a second signal must not interrupt the orderly stop
             interrupted = True
             task.cancel()
 
@@ -208,8 +209,7 @@ def write_config(plan: Plan) -> None:
 
 
 def _python(layout: Layout, *arguments: str) -> Command:
-    environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
-    return Command((sys.executable, "-m", *arguments), environment, layout.folder)
+    return Command(python_command(*arguments), python_environment(), layout.folder)
 
 
 def _write_json(path: Path, data: Any) -> None:
@@ -228,4 +228,4 @@ def _first(errors: BaseExceptionGroup[StanzagateError]) -> StanzagateError:
                 found.append(error)
 
     collect(errors)
-    return min(found, key=lambda error: type(error).__name__ != "PartDied")
+    return min(found, key=lambda error: not isinstance(error, PartDied))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from xml.sax.saxutils import quoteattr
 
 from component.base.errors import StanzagateError
@@ -36,7 +36,7 @@ class Stream:
         self._reader = reader
         self._writer = writer
         self._place = place
-        self._parser = ET.XMLPullParser(("start", "end"))
+        self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
         self._depth = 0
         self.attributes: Mapping[str, str] = {}
 
@@ -131,9 +131,9 @@ class Stream:
     async def _event(self) -> tuple[str, ET.Element]:
         while True:
             # One at a time: what follows an element that ends a phase belongs to the next call.
-            for kind, element in self._parser.read_events():
-                assert isinstance(element, ET.Element)
-                return kind, element
+            event = next(iter(self._parser.read_events()), None)
+            if event is not None:
+                return cast("tuple[str, ET.Element]", event)
             try:
                 data = await self._reader.read(65536)
             except OSError:
