@@ -31,7 +31,8 @@ class Credentials(NamedTuple):
     def __repr__(self) -> str:
         return "Credentials(hidden)"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return repr(self)
 
     @property
     def empty(self) -> bool:

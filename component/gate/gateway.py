@@ -23,17 +23,19 @@ from component.base import ns
 from component.base.errors import StanzagateError, Unreachable
 from component.base.jid import Jid, JidError, prepare
 from component.base.link import IQ, Link, LinkState, Spawn
+from component.base.metrics import Histogram
 from component.gate import answers, connreq
 from component.gate.address import Address, address_of, gate_jid, requester_of
 from component.gate.answers import Refusal
 from component.gate.connreq import Credentials, MalformedRequest
 from component.gate.devices import Devices
 from component.gate.flights import Flights
-from component.gate.index import DeviceRef, Verdict
 from component.gate.limits import Buckets
 from component.gate.outcome import Outcome
 from component.gate.policy import Policy
+from component.gate.scopes import Verdict
 from component.gate.settings import GateSettings
+from component.gate.table import DeviceRef
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,8 @@ class Gateway:
         self.settings = settings
         self.jid = gate_jid(settings.jid)
         self.answers: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
+        self.durations = {outcome.value: Histogram() for outcome in Outcome}
+        """Seconds from a request to its outcome, for those that reached a device."""
         self.draining = False
         self._policy = policy
         self._devices = devices
@@ -136,6 +139,11 @@ class Gateway:
     def under_way(self) -> int:
         """How many devices have a request outstanding."""
         return len(self._flights)
+
+    @property
+    def flights(self) -> Flights:
+        """The turns at the devices."""
+        return self._flights
 
     # From the server
 
@@ -255,14 +263,15 @@ class Gateway:
             request.done(Refusal.LIMITED, "Too many requests wait for this device.")
 
     def _outcome(self, request: _Request, outcome: Outcome, detail: str) -> None:
-        self.outcomes[outcome] += 1
+        elapsed = self._ticks() - request.started
+        self.durations[outcome].observe(elapsed)
         self._record.wake(
             actor=request.actor or request.requester,
             requester=request.requester,
             device=request.device.id,
             outcome=outcome,
             rule=request.rule,
-            elapsed_ms=self._elapsed(request.started),
+            elapsed_ms=round(elapsed * 1000),
         )
         request.done(outcome, detail)
 

@@ -1,0 +1,61 @@
+"""What ``/metrics`` tells of each part. Names are stable; label values are bounded sets of words, never JIDs."""
+
+from __future__ import annotations
+
+from component.base.audit import Audit
+from component.base.link import Link
+from component.base.metrics import Metrics
+from component.gate.gateway import Gateway
+from component.gate.policy import Policy
+
+
+def observe_link(metrics: Metrics, link: Link) -> None:
+    """Register the attachment to the server."""
+    counters = link.counters
+    metrics.gauge("stanzagate_link_attached", "1 while the gate is attached.", link.attached.is_set)
+    metrics.counter("stanzagate_link_attachments", "Times the gate attached.", lambda: counters.attached)
+    metrics.counter("stanzagate_link_losses", "Times the attachment was lost.", lambda: counters.lost)
+    metrics.gauge("stanzagate_link_pending", "Requests that wait for an answer.", lambda: link.pending)
+    metrics.gauge("stanzagate_link_queued", "Stanzas that wait for the server to come back.", lambda: link.queued)
+    metrics.counters(
+        "stanzagate_link_dropped",
+        "Stanzas that were dropped, by reason.",
+        "reason",
+        lambda: {
+            "queue-full": counters.queued_dropped,
+            "server-not-reading": link.stream.dropped,
+            "foreign-answer": counters.foreign_answers,
+            "late-answer": counters.late_answers,
+        },
+    )
+
+
+def observe_gateway(metrics: Metrics, gateway: Gateway) -> None:
+    """Register what requesters were answered and what devices did."""
+    metrics.counters(
+        "stanzagate_gate_answers",
+        "Answers to requesters, by kind.",
+        "answer",
+        lambda: {name.lower().replace("_", "-"): count for name, count in gateway.answers.items()},
+    )
+    metrics.histograms(
+        "stanzagate_wake_seconds",
+        "Seconds from a request to its outcome, for requests that were sent to a device.",
+        "outcome",
+        lambda: gateway.durations,
+    )
+    metrics.gauge("stanzagate_gate_devices_waiting", "Devices with a request outstanding.", lambda: gateway.under_way)
+    metrics.counter(
+        "stanzagate_gate_shared", "Requests that shared another's outcome.", lambda: gateway.flights.shared
+    )
+    metrics.counter("stanzagate_gate_queued", "Requests that waited for their turn.", lambda: gateway.flights.queued)
+
+
+def observe_policy(metrics: Metrics, policy: Policy, audit: Audit) -> None:
+    """Register the size of the policy and the state of the record."""
+    metrics.gauge("stanzagate_policy_available", "1 while decisions can be made.", lambda: policy.available)
+    metrics.counter("stanzagate_policy_epoch", "Number of the policy; grows with every change.", lambda: policy.epoch)
+    metrics.gauge("stanzagate_policy_rules", "Rules in force.", lambda: len(policy.index.rules))
+    metrics.gauge("stanzagate_policy_suspensions", "Suspensions in force.", lambda: len(policy.index.suspensions))
+    metrics.gauge("stanzagate_devices", "Devices in the registry.", lambda: len(policy.index.devices))
+    metrics.counter("stanzagate_audit_lost", "Wakes that could not be recorded.", lambda: audit.lost)
