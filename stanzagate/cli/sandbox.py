@@ -1,0 +1,74 @@
+"""``stanzagate sandbox up`` and ``down``: a complete local installation in one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from component.base.errors import StanzagateError
+from stanzagate.config import ServerKind
+from stanzagate.sandbox.control import Options, Parts, down, up, up_detached
+from stanzagate.sandbox.plan import Layout
+
+app = typer.Typer(
+    name="sandbox",
+    help="A real server, the gate and accounts to try them with, on loopback, in one folder.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the sandbox.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("up")
+def up_command(
+    folder: Folder,
+    server: Annotated[ServerKind, typer.Option("--server", help="Which XMPP server.")] = ServerKind.PROSODY,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is up; it stays behind.")] = False,
+    with_cpes: Annotated[bool, typer.Option("--with-cpes", help="Connect the five reference devices.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a sandbox; stay until Ctrl-C, or return when everything answers (--detach).
+
+    DIR/sandbox.json tells addresses, accounts and keys; it is written last. DIR/log has a log for each part.
+    SIGUSR1 to the process in DIR/sandbox.pid restarts the XMPP server.
+    """
+    parts = {Parts.SERVER, Parts.SERVE} | ({Parts.CPES} if with_cpes else set())
+    options = Options(Layout(folder).folder, server, frozenset(parts))
+    was_up = False
+
+    def ready() -> None:
+        nonlocal was_up
+        was_up = True
+        _tell(options, detach=detach, as_json=as_json)
+
+    if detach:
+        up_detached(options)
+        ready()
+        return
+    up(options, ready)
+    if not was_up:
+        raise StanzagateError("The sandbox was stopped before it was up.")
+
+
+@app.command("down")
+def down_command(folder: Folder, as_json: AsJson = False) -> None:
+    """Stop the sandbox of DIR and everything that belongs to it; its files stay."""
+    down(folder)
+    if as_json:
+        typer.echo(json.dumps({"dir": str(Layout(folder).folder), "running": False}))
+    else:
+        typer.echo(f"The sandbox in {Layout(folder).folder} is stopped.")
+
+
+def _tell(options: Options, *, detach: bool, as_json: bool) -> None:
+    layout = Layout(options.folder)
+    if as_json:
+        told = {"dir": str(layout.folder), "running": True, "sandbox": str(layout.report), "server": str(options.kind)}
+        typer.echo(json.dumps(told))
+        return
+    end = f"stanzagate sandbox down --dir {layout.folder}" if detach else "Ctrl-C"
+    typer.echo(f"The sandbox is up ({options.kind}): {layout.report}\nStop it: {end}")

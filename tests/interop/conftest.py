@@ -1,0 +1,99 @@
+"""One sandbox for each kind of server, for the whole session; tests that take `sandbox` run on both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KINDS = ("prosody", "ejabberd")
+COMMAND_TIMEOUT_S = 90
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox that runs.
+
+    :ivar folder: its DIR.
+    :ivar info: the content of ``sandbox.json``.
+    :ivar components: attached domains that tests may use: ``{jid: {host, port, secret, …}}``.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    components: dict[str, dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """``prosody`` or ``ejabberd``."""
+        return str(self.info["server"])
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where clients connect."""
+        return self.info["c2s"]["host"], self.info["c2s"]["port"]
+
+    def account(self, name: str) -> dict[str, Any]:
+        """An account by its local part: ``acs1``, ``rogue``, ``cpe1``, ``soc1``."""
+        known = [*self.info["acs"], self.info["rogue"], *self.info["cpes"], *self.info["nodes"]]
+        return next(account for account in known if account["jid"].startswith(f"{name}@"))
+
+    def run(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``stanzagate ARGUMENTS --dir DIR`` and return what it said and its exit code."""
+        return stanzagate(*arguments, "--dir", str(self.folder), input=input)
+
+    def json(self, *arguments: str) -> Any:
+        """What ``stanzagate ARGUMENTS --json`` prints; the exit code may be 0 or 1."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode in (0, 1), done.stderr
+        return json.loads(done.stdout)
+
+    def restart_server(self) -> None:
+        """Have the XMPP server restarted; returns at once."""
+        pid = json.loads((self.folder / "sandbox.pid").read_text())["pid"]
+        os.kill(pid, signal.SIGUSR1)
+
+
+def stanzagate(*arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "stanzagate", *arguments],
+        capture_output=True,
+        text=True,
+        input=input,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+
+
+@contextmanager
+def running_sandbox(folder: Path, kind: str, *options: str) -> Iterator[Sandbox]:
+    """A sandbox of its own, for tests that need one in another state than that of the session."""
+    started = stanzagate("sandbox", "up", "--dir", str(folder), "--server", kind, "--detach", *options)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield read(folder)
+    finally:
+        stanzagate("sandbox", "down", "--dir", str(folder))
+
+
+def read(folder: Path) -> Sandbox:
+    """The sandbox that runs in a folder."""
+    info = json.loads((folder / "sandbox.json").read_text())
+    return Sandbox(folder, info, json.loads((folder / "components.json").read_text()))
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox without devices; tests connect their own."""
+    with running_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
+        yield running
