@@ -7,8 +7,7 @@ them. Nothing here holds a JID or another value that outsiders choose: label val
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -133,49 +132,3 @@ def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[s
     for value, figure in sorted(values.items()):
         family.add_metric([value], figure)
     return family
-
-
-class Record(Protocol):
-    """Where wakes and refusals are recorded; `component.base.audit.Audit` is one."""
-
-    def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None:
-        """Take down a request that was let through."""
-
-    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
-        """Take down a request that was refused."""
-
-
-class MeasuredRecord:
-    """Counts what it hands on to the record: refusals by the kind of rule, wakes by outcome with their latency.
-
-    :param words: the kinds of refusal that are named as they are; every other one counts as ``other``.
-    """
-
-    def __init__(self, record: Record, words: Iterable[str] = ()) -> None:
-        self._refuse = record.refusal
-        self._wake = record.wake
-        self._kinds = {word: word for word in words}
-        self.refusals: dict[str, int] = dict.fromkeys(("rule", "suspended", *self._kinds, "other"), 0)
-        self.latency: dict[str, Histogram] = {}
-
-    def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None:
-        """Count a wake and hand it on."""
-        histogram = self.latency.get(outcome)
-        if histogram is None:  # outcomes are an enum of ours, so this dictionary is bounded
-            histogram = self.latency[outcome] = Histogram()
-        histogram.observe(elapsed_ms / 1000)
-        self._wake(
-            actor=actor, requester=requester, device=device, outcome=outcome, rule=rule, elapsed_ms=elapsed_ms
-        )
-
-    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
-        """Count a refusal and hand it on."""
-        kind = self._kinds.get(rule)
-        if kind is None:
-            kind = "rule" if rule.isdecimal() else "suspended" if rule.startswith("suspended:") else "other"
-        self.refusals[kind] += 1
-        self._refuse(requester, device, rule, reason)
-
-
-GATE_REFUSALS = ("none", "malformed", "requester-limit", "device-limit", "unknown-device")
-"""What the gate writes in place of a rule when no rule decided."""

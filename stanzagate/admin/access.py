@@ -6,6 +6,7 @@ only a bearer token counts (RFC 6750 §2.1): no cookies, no addresses, so a page
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -26,6 +27,9 @@ from stanzagate.admin.problems import Forbidden, TooLarge, Unauthenticated, prob
 log = logging.getLogger(__name__)
 
 CALLER = "stanzagate.caller"
+CLOSING = "stanzagate.closing"
+"""An event in the scope of each request: set when the service is about to end, so that endless streams end too."""
+
 OPEN_PATHS = frozenset({"/healthz"})
 STREAMED_PATHS = frozenset({"/v1/devices.csv"})
 """Routes that take a body of any size and never hold it in memory."""
@@ -60,7 +64,9 @@ class Tokens:
     """
 
     def __init__(self, tokens: Mapping[str, tuple[str, str]]) -> None:
-        self._known = [(_digest(secret), Caller(f"token:{name}", Role(role))) for name, (secret, role) in tokens.items()]
+        self._known = [
+            (_digest(secret), Caller(f"token:{name}", Role(role))) for name, (secret, role) in tokens.items()
+        ]
         if len({digest for digest, _ in self._known}) < len(self._known):
             raise ConfigError("Two tokens are the same secret.", key="admin.tokens", hint="Make one for each name.")
 
@@ -106,11 +112,13 @@ class Access:
     """Stands before the application: says who asks, lets nobody do what he may not, bounds bodies, keeps the log.
 
     :param identify: who sent a request, from its scope; None for nobody known.
+    :param closing: set when the service is about to end.
     """
 
-    def __init__(self, app: ASGIApp, identify: Callable[[Scope], Caller | None]) -> None:
+    def __init__(self, app: ASGIApp, identify: Callable[[Scope], Caller | None], closing: asyncio.Event) -> None:
         self._app = app
         self._identify = identify
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI)."""
@@ -127,7 +135,7 @@ class Access:
 
         try:
             self._check(scope, caller)
-            await self._app({**scope, CALLER: caller}, _bounded(scope, receive), watched)
+            await self._app({**scope, CALLER: caller, CLOSING: self._closing}, _bounded(scope, receive), watched)
         except StanzagateError as error:
             await _refuse(error, scope, receive, watched)
         finally:
@@ -189,5 +197,3 @@ def _log(scope: Scope, caller: Caller | None, status: int, seconds: float) -> No
         logging.INFO if changed else logging.DEBUG,
         "%s: %s %s: %d in %d ms", who, scope["method"], path, status, seconds * 1000,
     )  # fmt: skip
-
-

@@ -65,7 +65,9 @@ _STATUS_OF_OURS: dict[type[StanzagateError], int] = {Unauthenticated: 401, Forbi
 
 def problem_of(error: StanzagateError) -> tuple[int, Problem]:
     """HTTP status and JSON of an expected error."""
-    status = _STATUS_OF_OURS.get(type(error)) or next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+    status = _STATUS_OF_OURS.get(type(error)) or next(
+        (code for kind, code in _STATUS if isinstance(error, kind)), 500
+    )
     name = _WORD.sub("-", type(error).__name__).lower().removesuffix("-error")
     if type(error) is StanzagateError:
         name = "failed"
@@ -76,6 +78,10 @@ def problem_of(error: StanzagateError) -> tuple[int, Problem]:
         details=list(error.details),
         exit_code=error.exit_code,
     )
+
+
+def _status(error: StanzagateError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
 def problem_response(error: StanzagateError) -> JSONResponse:

@@ -1,7 +1,7 @@
 """uvicorn as a guest in somebody else's event loop: no signal handlers, no logging set-up, a clean end.
 
-There are two servers with one application: the unix socket and, when configured, TCP. Only the first one's connections
-carry the peer's user; only the second one's requests are asked for a token.
+There are two servers with one application: the unix socket and, when configured, TCP. Only the first one's
+connections carry the peer's user; only the second one's requests are asked for a token.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class AdminServer:
 
     def _server(self, protocol: type[H11Protocol], identify: Any, connections: int | None = None) -> _Server:
         config = uvicorn.Config(
-            cast(Any, Access(self._app, identify)),
+            cast(Any, Access(self._app, identify, self._closing)),
             http=protocol, ws="none", lifespan="off", loop="none", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
             limit_concurrency=connections, workers=1,
@@ -180,11 +180,6 @@ class AdminServer:
             server.should_exit = True
         if self._opened:
             await self._ended.wait()
-
-    @property
-    def closing(self) -> asyncio.Event:
-        """Set when the server is about to end, for streams that would go on for ever."""
-        return self._closing
 
     def _close(self) -> None:
         for _, listener in self._opened:

@@ -1,0 +1,310 @@
+"""What goes in and out of the admin API, field by field. docs/admin-api.md explains the routes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from component.gate.changes import Change
+from component.gate.devices_read import DeviceInfo
+from component.gate.rules import Rule, Suspension
+
+Name = Annotated[str, Field(min_length=1, max_length=3071)]
+
+
+class Body(BaseModel):
+    """The body of a request. Unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewRule(Body):
+    """A rule to be made.
+
+    :ivar expires: a duration (``30d``), a time of ISO 8601, or Unix time.
+    """
+
+    effect: Literal["allow", "deny"]
+    requester: Name
+    target: Name
+    expires: str | float | None = None
+    comment: str = ""
+    dry_run: bool = False
+
+
+class NewSuspension(Body):
+    """A requester to be suspended."""
+
+    requester: Name
+    expires: str | float | None = None
+    comment: str = ""
+    dry_run: bool = False
+
+
+class NewDevice(Body):
+    """A device to be registered."""
+
+    id: Name
+    jid: Name
+    groups: list[str] = []
+    cr_username: SecretStr = SecretStr("")
+    cr_password: SecretStr = SecretStr("")
+    dry_run: bool = False
+
+
+class DeviceChange(Body):
+    """What changes about a device; what is left out stays. Credentials are given both or not at all."""
+
+    jid: Name | None = None
+    groups: list[str] | None = None
+    cr_username: SecretStr | None = None
+    cr_password: SecretStr | None = None
+    dry_run: bool = False
+
+
+class Wake(Body):
+    """A device to be woken.
+
+    :ivar requester: whose rights and limits apply; without it the operator's own.
+    :ivar timeout: seconds to wait for the device.
+    """
+
+    device: Name
+    requester: Name | None = None
+    timeout: Annotated[float, Field(gt=0, le=600)] | None = None
+
+
+class NewCampaign(Body):
+    """A group to be woken.
+
+    :ivar rate: ``N/s``, ``N/min`` or ``unlimited``.
+    :ivar resume: go on with the latest campaign of the group that was interrupted.
+    """
+
+    group: Name
+    rate: str = "50/s"
+    resume: bool = False
+    timeout: Annotated[float, Field(gt=0, le=600)] | None = None
+
+
+class AccessOut(BaseModel):
+    """Devices that a requester gains or loses.
+
+    :ivar examples: ids of some of them.
+    """
+
+    requester: str
+    devices: int
+    examples: list[str]
+
+
+class ChangeOut(BaseModel):
+    """What a change did, or would do when `dry_run` is true."""
+
+    summary: str
+    loses: list[AccessOut]
+    gains: list[AccessOut]
+    created: list[str]
+    epoch: int
+    dry_run: bool
+
+    @classmethod
+    def of(cls, change: Change) -> ChangeOut:
+        """The same as JSON."""
+        return cls(
+            summary=change.summary,
+            loses=[AccessOut(**_plain(loss)) for loss in change.loses],
+            gains=[AccessOut(**_plain(gain)) for gain in change.gains],
+            created=list(change.created),
+            epoch=change.epoch,
+            dry_run=change.dry_run,
+        )
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    fields = asdict(item)
+    return {**fields, "examples": list(fields["examples"])}
+
+
+class RuleOut(BaseModel):
+    """A rule. Times are Unix times in seconds."""
+
+    id: int
+    effect: Literal["allow", "deny"]
+    requester: str
+    target: str
+    expires: float | None
+    comment: str
+    created: float
+    actor: str
+
+    @classmethod
+    def of(cls, rule: Rule) -> RuleOut:
+        """The same as JSON."""
+        return cls(
+            id=rule.id,
+            effect=rule.effect.value,
+            requester=rule.requester.full,
+            target=str(rule.target),
+            expires=rule.expires,
+            comment=rule.comment,
+            created=rule.created,
+            actor=rule.actor,
+        )
+
+
+class SuspensionOut(BaseModel):
+    """A suspension. Times are Unix times in seconds."""
+
+    id: int
+    requester: str
+    expires: float | None
+    comment: str
+    created: float
+    actor: str
+
+    @classmethod
+    def of(cls, suspension: Suspension) -> SuspensionOut:
+        """The same as JSON."""
+        fields = {name: getattr(suspension, name) for name in cls.model_fields if name != "requester"}
+        return cls(requester=suspension.requester.full, **fields)
+
+
+class DeviceOut(BaseModel):
+    """A device.
+
+    :ivar since: Unix time in seconds at which its session began, or null when it is offline.
+    :ivar rules: those that reach it; empty in lists.
+    """
+
+    id: str
+    jid: str
+    groups: list[str]
+    online: bool
+    since: float | None
+    has_credentials: bool
+    rules: list[RuleOut]
+
+    @classmethod
+    def of(cls, device: DeviceInfo) -> DeviceOut:
+        """The same as JSON."""
+        return cls(
+            id=device.id,
+            jid=device.jid.full,
+            groups=list(device.groups),
+            online=device.online,
+            since=device.since,
+            has_credentials=device.has_credentials,
+            rules=[RuleOut.of(rule) for rule in device.rules],
+        )
+
+
+class DevicesOut(BaseModel):
+    """Some devices.
+
+    :ivar next: what to give as `after` for those that follow; empty at the end.
+    """
+
+    devices: list[DeviceOut]
+    next: str
+
+
+class RulesOut(BaseModel):
+    """The policy as people made it."""
+
+    epoch: int
+    rules: list[RuleOut]
+    suspensions: list[SuspensionOut]
+
+
+class DecisionOut(BaseModel):
+    """What the policy says.
+
+    :ivar rule: the id of the rule that decided, ``suspended:<id>`` or ``none``.
+    """
+
+    requester: str
+    device: str
+    effect: Literal["allow", "deny"]
+    rule: str
+    reason: str
+
+
+class WakeOut(BaseModel):
+    """What became of a wake."""
+
+    device: str
+    outcome: str
+    via: str
+    elapsed_ms: int
+    detail: str
+
+
+class CampaignOut(BaseModel):
+    """Where a campaign stands.
+
+    :ivar outcomes: how many devices are done, by outcome.
+    """
+
+    id: int
+    group: str
+    state: str
+    started: float
+    total: int
+    done: int
+    left: int
+    outcomes: dict[str, int]
+
+
+class AuditRowOut(BaseModel):
+    """A row of the audit record.
+
+    :ivar time: Unix time in seconds.
+    :ivar hash: hexadecimal.
+    """
+
+    seq: int
+    time: float
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+    hash: str
+
+
+class FindingOut(BaseModel):
+    """A row that is not as it was written, or something about the record as a whole (seq 0)."""
+
+    seq: int
+    kind: str
+    text: str
+
+
+class VerificationOut(BaseModel):
+    """What recomputing the hash chain found."""
+
+    ok: bool
+    rows: int
+    seq: int
+    hash: str
+    problems: list[FindingOut]
+    found: int
+
+
+class HealthOut(BaseModel):
+    """Whether everything is up."""
+
+    status: Literal["ok", "degraded"]
+    gate: Literal["attached", "detached"]
+    policy: Literal["available", "unavailable"]
+    database: Literal["ok", "failing"]
+    epoch: int
+    version: str
+
+
+class RotatedOut(BaseModel):
+    """How many stored credentials were sealed anew."""
+
+    sealed: int

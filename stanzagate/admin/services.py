@@ -1,0 +1,49 @@
+"""What the admin API needs of the rest of the program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from component.base.audit import Audit
+from component.base.link import Link
+from component.base.metrics import Metrics
+from component.base.store import Store
+from component.gate.campaign import Campaigns
+from component.gate.devices import Devices
+from component.gate.gateway import Gateway
+from component.gate.policy import Policy
+from component.gate.suggest import Suggestions
+from stanzagate.backup import Deployment
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one deployment.
+
+    :ivar deployment: what a backup consists of.
+    :ivar metrics: everything registered there is told at ``/metrics``.
+    :ivar clock: Unix time in seconds.
+    """
+
+    policy: Policy
+    devices: Devices
+    suggestions: Suggestions
+    gateway: Gateway
+    link: Link
+    campaigns: Campaigns
+    audit: Audit
+    store: Store
+    deployment: Deployment
+    metrics: Metrics
+    version: str
+    clock: Callable[[], float] = time.time
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that handles a request."""
+    services: Services = request.app.state.services
+    return services
