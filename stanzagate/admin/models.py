@@ -232,6 +232,29 @@ class DecisionOut(BaseModel):
     reason: str
 
 
+class AllowedListOut(BaseModel):
+    """What belongs into a device's own list of allowed JIDs, in this order."""
+
+    device: str
+    via: str
+    entries: list[str]
+
+
+class SuggestionOut(BaseModel):
+    """A rule that would allow what was refused for want of one.
+
+    :ivar seen: how many devices of the target the requester asked for.
+    :ivar devices: how many devices the rule would let it wake.
+    :ivar command: the command line that adds the rule.
+    """
+
+    requester: str
+    target: str
+    seen: int
+    devices: int
+    command: str
+
+
 class WakeOut(BaseModel):
     """What became of a wake."""
 

@@ -16,7 +16,7 @@ from component.gate.campaign import Campaigns
 from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
-from component.gate.suggest import Suggestions
+from component.gate.suggest import Observations
 from stanzagate.backup import Deployment
 
 
@@ -31,7 +31,7 @@ class Services:
 
     policy: Policy
     devices: Devices
-    suggestions: Suggestions
+    observations: Observations
     gateway: Gateway
     link: Link
     campaigns: Campaigns

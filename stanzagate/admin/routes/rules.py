@@ -8,8 +8,19 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from component.base.errors import InputError, Unreachable
+from component.gate.render import Via, render
 from component.gate.rules import Effect
-from stanzagate.admin.models import ChangeOut, DecisionOut, NewRule, NewSuspension, RuleOut, RulesOut, SuspensionOut
+from stanzagate.admin.models import (
+    AllowedListOut,
+    ChangeOut,
+    DecisionOut,
+    NewRule,
+    NewSuspension,
+    RuleOut,
+    RulesOut,
+    SuggestionOut,
+    SuspensionOut,
+)
 from stanzagate.admin.routes import CSV, CSV_BODY, Asked, By
 from stanzagate.admin.times import moment
 
@@ -91,3 +102,16 @@ async def check(services: Asked, by: By, requester: str, device: str) -> Decisio
     if not services.policy.available:
         raise Unreachable("The policy cannot be had.", hint="The service's log says why.")
     return DecisionOut(**asdict(services.policy.check(requester, device)))
+
+
+@router.get("/render")
+async def render_list(services: Asked, by: By, device: str, via: Via = Via.GATE) -> AllowedListOut:
+    """The entries of a device's own list of allowed JIDs: the gate's first, never an empty list."""
+    entries = render(services.policy, device, services.gateway.jid, via)
+    return AllowedListOut(device=device, via=via.value, entries=entries)
+
+
+@router.get("/suggestions")
+async def suggest(services: Asked, by: By) -> list[SuggestionOut]:
+    """Rules that would allow what was refused for want of one."""
+    return [SuggestionOut(**asdict(item)) for item in services.observations.suggest(services.policy)]
