@@ -98,6 +98,7 @@ class DeviceSettings(_Model):
     :ivar jid: what it binds; without a resource the server chooses one.
     :ivar reported_jid: the ConnReqJabberID that the ACS knows already; another one is reported as a value change.
     :ivar allowed: ConnReqAllowedJabberIDs, as a list or as the parameter's value; empty allows everyone.
+    :ivar in_session: whether it refuses connection requests during a session, or holds one more afterwards.
     :ivar limit: how many connection requests it looks at; more are refused.
     :ivar late: seconds that an answer takes with `Quirk.LATE`.
     """
@@ -110,7 +111,7 @@ class DeviceSettings(_Model):
     allowed: Annotated[AllowedList, BeforeValidator(_allowed)] = AllowedList()
     quirks: Annotated[Quirk, BeforeValidator(_quirks)] = Quirk.NONE
     reported_jid: str = ""
-    in_session: InSession = InSession.REFUSE
+    in_session: InSession = InSession.LATER
     limit: RateSetting = UNLIMITED
     late: float = Field(default=15, gt=0)
     connection: Connection | None = None
