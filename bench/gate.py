@@ -51,8 +51,7 @@ def sandbox(server: str) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]
         cli("sandbox", "up", "--dir", name, "--server", server, "--detach")
         try:
             report = json.loads((folder / "sandbox.json").read_text())
-            components = json.loads((folder / "components.json").read_text())
-            yield folder, report, {item["jid"]: item for item in components}
+            yield folder, report, json.loads((folder / "components.json").read_text())
         finally:
             cli("sandbox", "down", "--dir", name)
 

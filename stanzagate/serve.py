@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,25 @@ from sqlalchemy.engine import make_url
 from component.base.audit import Audit, AuditKey
 from component.base.errors import StanzagateError
 from component.base.link import Link, Spawn
+from component.base.metrics import Metrics
 from component.base.secrets import Vault
 from component.base.store import Store
 from component.gate.campaign import Campaigns
 from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
-from component.gate.settings import GateSettings
+from component.gate.suggest import Observations
 from stanzagate import __version__, migrations
-from stanzagate.admin.app import Services, create_app
+from stanzagate.admin.app import create_app
 from stanzagate.admin.server import AdminServer
+from stanzagate.admin.services import Services
+from stanzagate.archive import AUDIT_HEAD, AUDIT_KEY, CREDENTIALS_KEY
+from stanzagate.backup import Deployment
 from stanzagate.config import Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
+from stanzagate.observe import observe_gateway, observe_link, observe_policy
 
 log = logging.getLogger("stanzagate")
-
-CREDENTIALS_KEY = "credentials.key"
-AUDIT_KEY = "audit.key"
-AUDIT_HEAD = "audit.head"
 
 
 def run(path: Path) -> int:
@@ -58,80 +59,108 @@ async def _serve(config: Config, path: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    try:
-        async with asyncio.TaskGroup() as group:
-            await _Services(config, path, _spawner(group)).run(stop)
-    except BaseExceptionGroup as failures:
-        return _failed(failures)
+    with contextlib.closing(Store(config.database, config.base)) as store:
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = Parts(config, path, store, _spawner(group))
+                try:
+                    await parts.run(stop)
+                finally:
+                    parts.cancel()
+        except BaseExceptionGroup as failures:
+            return _failed(failures)
     return 0
 
 
 def _failed(failures: BaseExceptionGroup[BaseException]) -> int:
-    """Say why the process ends. Expected errors are for the caller, defects are for the log."""
+    """Say why the process ends: what was expected goes to the caller, a defect to the log."""
     expected, defects = failures.split(StanzagateError)
-    if defects is not None:
+    if defects is not None or expected is None:
         log.error("A part of the service failed; the process ends.", exc_info=defects)
         return 1
-    error: BaseException = failures
+    error: BaseException = expected
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     raise error
 
 
 def _spawner(group: asyncio.TaskGroup) -> Spawn:
-    def spawn(name: str, coroutine: Coroutine[Any, Any, None]) -> object:
+    def spawn(name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return group.create_task(coroutine, name=name)
 
     return spawn
 
 
-class _Services:
-    """All parts of one deployment."""
+class Parts:
+    """All parts of one deployment, each made with what it needs."""
 
-    def __init__(self, config: Config, path: Path, spawn: Spawn) -> None:
+    def __init__(self, config: Config, path: Path, store: Store, spawn: Spawn) -> None:
         folder = state_folder(config)
         self._spawn = spawn
-        self._settings = config.gate
-        self.store = Store(config.database, config.base)
-        vault = Vault.open(folder / CREDENTIALS_KEY, create=True)
+        self._config = config
+        self._background: list[Any] = []
+        self.store = store
         self.audit = Audit(self.store, AuditKey.open(folder / AUDIT_KEY, create=True), folder / AUDIT_HEAD)
-        self.policy = Policy(self.store, self.audit, vault)
-        self.devices: Devices = self.policy.devices
-        self.gateway = Gateway(config.gate, self.policy, self.devices, self.audit, spawn=spawn)
+        self.policy = Policy(self.store, self.audit, spawn=spawn)
+        self.devices = Devices(self.policy, Vault.open(folder / CREDENTIALS_KEY, create=True))
+        self.observations = Observations(self.store)
+        self.gateway = Gateway(
+            config.gate, self.policy, self.devices, self.audit, spawn=spawn, observe=self.observations.observe
+        )
         self.link = _link(config, read_secret(path, "gate.secret", config.gate.secret), self.gateway, spawn)
         self.gateway.attach(self.link)
-        self.campaigns = Campaigns(
-            self.store, self.audit, self.gateway, members=self.policy.members, spawn=spawn
+        self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self._members, spawn=spawn)
+        self.admin = self._admin(path)
+
+    def _members(self, group: str) -> Sequence[str]:
+        table = self.policy.index.devices
+        return [table.id(int(number)) for number in table.in_group(group)]
+
+    def _admin(self, path: Path) -> AdminServer:
+        settings = self._config.admin
+        metrics = Metrics()
+        observe_link(metrics, self.link)
+        observe_gateway(metrics, self.gateway)
+        observe_policy(metrics, self.policy, self.audit)
+        self.services = Services(
+            policy=self.policy, devices=self.devices, observations=self.observations, gateway=self.gateway,
+            link=self.link, campaigns=self.campaigns, audit=self.audit, store=self.store,
+            deployment=Deployment.of(path), metrics=metrics, version=__version__,
         )  # fmt: skip
-        self.admin = AdminServer(
-            create_app(Services(policy=self.policy, devices=self.devices, gateway=self.gateway)),
-            socket=config.admin.socket,
-            listen=config.admin.listen,
-            tokens={name: (read_secret(path, f"admin.tokens.{name}", token.secret()), token.role)
-                    for name, token in config.admin.tokens.items()},
-        )
+        tokens = {
+            name: (read_secret(path, f"admin.tokens.{name}", token.secret()), token.role)
+            for name, token in settings.tokens.items()
+        }
+        return AdminServer(create_app(self.services), socket=settings.socket, listen=settings.listen, tokens=tokens)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Start in the order in which the parts need each other; on `stop` end in the reverse order."""
+        """Start in the order in which the parts need each other; on `stop` drain and end in the reverse order."""
+        self.admin.open()  # a port that is taken is said before anything starts
         await self.policy.load()
         await self.campaigns.recover()
-        background = [
-            self._spawn("audit", self.audit.run()),
-            self._spawn("policy.expiry", self.policy.run_expiry()),
-            self._spawn("gate.link", self.link.run()),
-            self._spawn("admin", self.admin.run()),
-        ]
+        for name, coroutine in (
+            ("audit", self.audit.run()),
+            ("policy.expiry", self.policy.run_expiry()),
+            ("observations", self.observations.run()),
+            ("devices.tidy", self.devices.tidy()),
+            ("gate.link", self.link.run()),
+            ("admin", self.admin.run()),
+        ):
+            self._background.append(self._spawn(name, coroutine))
         await stop.wait()
-        log.info("Draining.")
+        log.info("Draining: what is outstanding is answered, nothing new is taken.")
         self.gateway.draining = True
-        await self.link.drain(self._settings.answer_timeout + 1)
+        await self.link.drain(self._config.gate.answer_timeout + 1)
         await self.admin.stop()
-        for task in background:
+
+    def cancel(self) -> None:
+        """End everything that runs in the background."""
+        for task in self._background:
             task.cancel()
 
 
 def _link(config: Config, secret: str, gateway: Gateway, spawn: Spawn) -> Link:
-    settings: GateSettings = config.gate
+    settings = config.gate
     return Link(
         settings.jid, secret, config.server.host, settings.component_port,
         on_stanza=gateway.handle, spawn=spawn, name="gate",
@@ -151,6 +180,8 @@ def _deployment(config: Config) -> Iterator[None]:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # slixmpp writes whole stanzas at DEBUG and parts of them at ERROR; they may carry a device's credentials.
-    logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # slixmpp logs what it receives when it fails on it; that may carry a device's credentials.
+    logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)

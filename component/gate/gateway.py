@@ -20,7 +20,7 @@ from typing import Protocol
 from xml.etree.ElementTree import Element
 
 from component.base import ns
-from component.base.errors import StanzagateError, Unreachable
+from component.base.errors import InputError, StanzagateError, Unreachable
 from component.base.jid import Jid, JidError, prepare
 from component.base.link import IQ, Link, LinkState, Spawn
 from component.base.metrics import Histogram
@@ -354,11 +354,7 @@ class Gateway:
         return await done
 
     def _find(self, device: str) -> int:
-        index = self._policy.index
-        number = index.by_id(device)
-        if number == _NO_DEVICE and "@" in device:
-            try:
-                number = index.by_jid(prepare(device).bare)
-            except JidError:
-                return _NO_DEVICE
-        return number
+        try:
+            return self._policy.find_device(device)
+        except InputError:  # what can be neither an id nor a JID is no device
+            return _NO_DEVICE
