@@ -67,7 +67,7 @@ def down_command(folder: Folder, as_json: AsJson = False) -> None:
 def _tell(options: Options, *, detach: bool, as_json: bool) -> None:
     layout = Layout(options.folder)
     if as_json:
-        told = {"dir": str(layout.folder), "running": True, "sandbox": str(layout.report), "server": str(options.kind)}
+        told = {"dir": str(layout.folder), "server": options.kind, "running": True, "sandbox": str(layout.report)}
         typer.echo(json.dumps(told))
         return
     end = f"stanzagate sandbox down --dir {layout.folder}" if detach else "Ctrl-C"

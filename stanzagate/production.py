@@ -1,0 +1,224 @@
+"""A production deployment, written by ``stanzagate init`` from the templates that the sandbox runs on."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from component.base.errors import Conflict, InputError
+from component.base.files import PRIVATE, write_atomic
+from component.base.jid import prepare
+from stanzagate.config import ServerKind
+from stanzagate.pki import PUBLIC, Authority
+from stanzagate.render import deploy_folder, render
+
+HOST = "127.0.0.1"
+GATE_SECRET = "gate.secret"  # noqa: S105  the name of a file
+TOKEN = "ops.token"  # noqa: S105
+_FOLDER_MODE = 0o755  # the server reads its certificates' CA here; what is secret has mode 0600
+_HOMES = (Path("/home"), Path("/root"))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What an operator decides.
+
+    :ivar acs_domains: where the requesters have their accounts.
+    :ivar gate: the domain of the gate; by default ``cr.`` and the domain of the devices.
+    :ivar program: the installed ``stanzagate``.
+    :ivar state: folder of database and keys, a child of /var/lib.
+    :ivar runtime: folder of the admin socket, a child of /run.
+    """
+
+    folder: Path
+    kind: ServerKind
+    cpe_domain: str
+    acs_domains: tuple[str, ...]
+    gate: str
+    grid_domain: str | None
+    component_port: int
+    program: Path
+    user: str = "stanzagate"
+    state: Path = Path("/var/lib/stanzagate")
+    runtime: Path = Path("/run/stanzagate")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write` did, or would do.
+
+    :ivar files: every file of the deployment, relative to its folder, in the order of writing.
+    :ivar kept: those of them that were there and hold keys or secrets, so they were left alone.
+    :ivar next_steps: what the operator does now.
+    """
+
+    files: tuple[str, ...]
+    kept: tuple[str, ...]
+    next_steps: str
+
+
+@dataclass(frozen=True, repr=False)
+class _File:
+    name: str
+    content: Callable[[], bytes]
+    mode: int = PUBLIC
+    keep: bool = False
+
+
+def write(choices: Choices, *, force: bool = False, dry_run: bool = False) -> Written:
+    """Write the deployment.
+
+    :param force: replace files that are there; keys and secrets are kept all the same.
+    :raises Conflict: files are there already; nothing was changed.
+    :raises InputError: a domain or a path cannot be used; nothing was changed.
+    """
+    checked = _checked(choices)
+    folder = checked.folder
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.", hint="Choose another DIR.")
+    files = _files(checked)
+    present = [file.name for file in files if (folder / file.name).exists()]
+    if present and not force:
+        raise Conflict(
+            f"{folder} has a deployment already: {', '.join(present)}.",
+            hint="Choose another DIR, or --force, which keeps keys and secrets and replaces the rest.",
+        )
+    kept = tuple(file.name for file in files if file.keep and file.name in present)
+    next_steps = _render_next_steps(checked)
+    if not dry_run:
+        try:
+            _write_files(checked, [file for file in files if file.name not in kept])
+        except OSError as error:
+            raise InputError(f"{error.filename or folder} cannot be written: {error.strerror}.") from None
+    return Written(tuple(file.name for file in files), kept, next_steps)
+
+
+def _write_files(choices: Choices, files: list[_File]) -> None:
+    choices.folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    _issue(choices)
+    for file in files:
+        path = choices.folder / file.name
+        if file.keep and path.exists():  # just issued
+            continue
+        path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        write_atomic(path, file.content(), mode=file.mode)
+
+
+def _issue(choices: Choices) -> None:
+    """The authorities and the server's certificates that are not there yet."""
+    folder = choices.folder
+    (folder / "certs").mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    servers = Authority.load_or_create(folder / "ca.pem", folder / "ca.key", f"Stanzagate servers of {choices.gate}")
+    for domain, names in _certificates(choices).items():
+        certificate, key = folder / "certs" / f"{domain}.crt", folder / "certs" / f"{domain}.key"
+        if not (certificate.exists() and key.exists()):
+            servers.server(names).write(certificate, key)
+    if choices.grid_domain:
+        name = f"Stanzagate nodes of {choices.grid_domain}"
+        Authority.load_or_create(folder / "node-ca.pem", folder / "node-ca.key", name)
+
+
+def _certificates(choices: Choices) -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {choices.cpe_domain: (choices.cpe_domain, choices.gate)}
+    for domain in choices.acs_domains:
+        names.setdefault(domain, (domain,))
+    if choices.grid_domain:
+        names[choices.grid_domain] = (choices.grid_domain, f"pubsub.{choices.grid_domain}")
+    return names
+
+
+def _files(choices: Choices) -> list[_File]:
+    values = _values(choices)
+    pem = [("ca.key", PRIVATE), ("ca.pem", PUBLIC)]
+    if choices.grid_domain:
+        pem += [("node-ca.key", PRIVATE), ("node-ca.pem", PUBLIC)]
+    for domain in _certificates(choices):
+        pem += [(f"certs/{domain}.key", PRIVATE), (f"certs/{domain}.crt", PUBLIC)]
+    files = [_File(name, bytes, mode, keep=True) for name, mode in pem]
+    files += [_File(name, _secret, PRIVATE, keep=True) for name in (GATE_SECRET, TOKEN)]
+    files += [
+        _File("stanzagate.yaml", lambda: render("stanzagate.yaml.j2", values).encode()),
+        _File("systemd/stanzagate.service", lambda: render("systemd/stanzagate.service.j2", values).encode()),
+        _File("systemd/sysusers.conf", lambda: render("systemd/sysusers.conf.j2", values).encode()),
+    ]
+    template = {ServerKind.PROSODY: "prosody/stanzagate.cfg.lua", ServerKind.EJABBERD: "ejabberd/stanzagate.yml"}
+    snippet = template[choices.kind]
+    files.append(_File(snippet, lambda: render(f"{snippet}.j2", _with_secret(choices)).encode(), PRIVATE))
+    if choices.kind is ServerKind.PROSODY and choices.grid_domain:
+        module = "prosody/mod_stanzagate_external.lua"
+        files.append(_File(module, (deploy_folder() / module).read_bytes))
+    files.append(_File("NEXT-STEPS.txt", lambda: _render_next_steps(choices).encode()))
+    for file in files:  # a value that a template cannot take is found before anything is written
+        if file.name.startswith("systemd/"):
+            file.content()
+    return files
+
+
+def _secret() -> bytes:
+    return secrets.token_urlsafe(32).encode() + b"\n"
+
+
+def _values(choices: Choices) -> dict[str, Any]:
+    hosts = [{"domain": choices.cpe_domain, "guarded": True, "node_ca": None, "certificate": None}]
+    hosts += [
+        {"domain": domain, "guarded": False, "node_ca": None, "certificate": None}
+        for domain in choices.acs_domains
+        if domain != choices.cpe_domain
+    ]
+    if choices.grid_domain:
+        node_ca = choices.folder / "node-ca.pem"
+        hosts.append({"domain": choices.grid_domain, "guarded": False, "node_ca": node_ca, "certificate": None})
+    return asdict(choices) | {
+        "kind": str(choices.kind),
+        "component_host": HOST,
+        "database": f"sqlite:///{choices.state / 'stanzagate.db'}",
+        "gate_port": choices.component_port,
+        "gate_secret": GATE_SECRET,
+        "guarded": [choices.cpe_domain],
+        "limits": None,
+        "socket": choices.runtime / "admin.sock",
+        "listen": "127.0.0.1:8470",
+        "tokens": [{"name": "ops", "file": TOKEN, "role": "admin"}],
+        "hosts": hosts,
+        "administrators": [],
+        "pubsub": f"pubsub.{choices.grid_domain}" if choices.grid_domain else None,
+        "controller": None,
+        "grid": choices.grid_domain,
+        "state_name": choices.state.name,
+        "runtime_name": choices.runtime.name,
+    }
+
+
+def _with_secret(choices: Choices) -> dict[str, Any]:
+    secret = (choices.folder / GATE_SECRET).read_text(encoding="ascii").strip()
+    component = {"jid": choices.gate, "host": HOST, "port": choices.component_port, "secret": secret}
+    return _values(choices) | {"components": [component]}
+
+
+def _render_next_steps(choices: Choices) -> str:
+    values = _values(choices) | {
+        "secrets": [GATE_SECRET, TOKEN],
+        "domains": list(_certificates(choices)),
+        "acs": choices.acs_domains[0],
+        "in_home": any(choices.program.is_relative_to(home) for home in _HOMES),
+    }
+    return render("next-steps.txt.j2", values)
+
+
+def _checked(choices: Choices) -> Choices:
+    domains = [choices.cpe_domain, *choices.acs_domains, choices.gate]
+    domains += [choices.grid_domain] if choices.grid_domain else []
+    for domain in domains:
+        if prepare(domain).full != domain or prepare(domain).local:
+            raise InputError(
+                f"{domain!r} is not a domain as servers write it.", hint=f"Write {prepare(domain).domain!r}."
+            )
+    if domains.count(choices.gate) > 1:
+        raise InputError(f"{choices.gate} is a host of the server, so it cannot be the gate too.", hint="See --gate.")
+    for path, parent in ((choices.state, Path("/var/lib")), (choices.runtime, Path("/run"))):
+        if path.parent != parent:
+            raise InputError(f"{path} must be a folder in {parent}.", hint="The service's unit makes it there.")
+    return choices
