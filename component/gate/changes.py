@@ -104,6 +104,8 @@ class Changes:
         self.epoch = 0
         self.generation = 0
         self.available = False
+        self.reloads = 0
+        """How often everything was read again because memory might not have equalled the database."""
         self.listeners: list[Listener] = []
         self._reload = reload
         self._wake = wake
@@ -132,10 +134,14 @@ class Changes:
             await self.ready()
             planned = await plan()
             if dry_run:
-                return replace(planned.change, epoch=self.epoch, dry_run=True)
+                return self.described(planned)
             change = await self.commit(planned)
         await self.tell(change)
         return change
+
+    def described(self, plan: Plan) -> Change:
+        """What a plan would do."""
+        return replace(plan.change, epoch=self.epoch, dry_run=True)
 
     def look_again(self) -> None:
         """Tell whoever cleans up that there is something new to wait for."""
@@ -144,6 +150,7 @@ class Changes:
     async def ready(self) -> None:
         """Read everything again when memory may not equal the database; call with the lock held."""
         if not self.available:
+            self.reloads += 1
             await self._reload()
 
     async def commit(self, plan: Plan) -> Change:

@@ -72,15 +72,17 @@ class Moves:
     """What an import changes: devices that get other groups, and devices that are new.
 
     :param before: the table of now.
-    :param after: a copy of it, with the import applied; numbers and group sets of `before` mean the same in it.
+    :param after: a copy of it, with the import applied.
+    :param common: so many numbers were in use when the copy was made: they mean the same devices in both.
     """
 
-    def __init__(self, before: DeviceTable, after: DeviceTable) -> None:
+    def __init__(self, before: DeviceTable, after: DeviceTable, common: int) -> None:
         self._after = after
-        old, new = before.set_numbers(), after.set_numbers()
-        here = before.used()
-        self._moved = np.flatnonzero(here & (new[: len(old)] != old))
-        pairs = old[self._moved].astype(np.int64) << 32 | new[self._moved]
+        translation = np.array(after.set_numbers_of(before.set_names()), np.int64)
+        old, new = translation[before.set_numbers()[:common]], after.set_numbers()
+        here = before.used()[:common]
+        self._moved = np.flatnonzero(here & (new[:common] != old))
+        pairs = old[self._moved] << 32 | new[self._moved]
         self._pairs, self._place, self._counts = np.unique(pairs, return_inverse=True, return_counts=True)
         fresh = after.used()
         fresh[: len(here)] &= ~here

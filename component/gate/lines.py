@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from component.base.errors import InputError
@@ -66,82 +66,82 @@ class BadLines:
         raise InputError(f"{what}: {noun}; nothing was changed.", hint="Mend them and try again.", details=details)
 
 
-def decoded_lines(raw: Iterable[bytes], bad: BadLines) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is UTF-8; a byte order mark at the beginning is skipped.
+class CsvReader:
+    """Reads records of the given columns from pieces of a file, of any size.
 
-    :raises InputError: when it is another Unicode encoding, which no line-wise reading can make sense of.
+    A record is one line: a line break inside of a field would let one quotation mark swallow the file. Blank lines
+    are skipped.
     """
-    for number, found in enumerate(raw, 1):
-        if number == 1 and found.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError("The file is UTF-16, not UTF-8; nothing was changed.", hint="Save it as UTF-8.")
-        line = found.removeprefix(b"\xef\xbb\xbf") if number == 1 else found
-        if b"\0" in line:
-            bad.add(number, "", "", "it has a NUL character")
-            continue
-        if len(line) > LONGEST_LINE:
-            bad.add(number, "", "", f"it is longer than {LONGEST_LINE} bytes")
-            continue
+
+    def __init__(self, columns: Sequence[str], bad: BadLines) -> None:
+        self.line = 0
+        """The number of the line that was read last."""
+        self._columns = list(columns)
+        self._bad = bad
+        self._rest = b""
+        self._header = False
+
+    def feed(self, data: bytes, *, last: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """Line number and fields of each good record that is complete now.
+
+        :param last: nothing follows.
+        :raises InputError: when the file as a whole is not what it should be.
+        """
+        lines = (self._rest + data).split(b"\n")
+        self._rest = b"" if last and lines[-1] else lines.pop()
+        if len(self._rest) > LONGEST_LINE:  # it is bad however it ends, and need not be kept whole
+            self._rest = self._rest[: LONGEST_LINE + 1]
+        for line in lines:
+            self.line += 1
+            text = self._decoded(line)
+            if text and (fields := self._fields(text)) is not None:
+                yield self.line, fields
+        if last and not self._header and not self._bad:
+            raise InputError("The file is empty.", hint=f"The first line must be: {','.join(self._columns)}")
+
+    def _decoded(self, line: bytes) -> str:
+        if self.line == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise InputError("The file is UTF-16, not UTF-8; nothing was changed.", hint="Save it as UTF-8.")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.endswith(b"\r"):
+            line = line[:-1]
         try:
-            yield number, line.decode()
+            text = line.decode()
         except UnicodeDecodeError as error:
             place = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            bad.add(number, "", "", f"it is not UTF-8 ({place}); save the file as UTF-8")
+            return self._refused(f"it is not UTF-8 ({place}); save the file as UTF-8")
+        if len(line) > LONGEST_LINE:
+            return self._refused(f"it is longer than {LONGEST_LINE} bytes")
+        if "\0" in text:
+            return self._refused("it has a NUL character")
+        if "\r" in text:
+            return self._refused("it has a carriage return in the middle")
+        return text
 
-
-def records(
-    lines: Iterable[tuple[int, str]], columns: Sequence[str], bad: BadLines
-) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each record after the header; blank lines are skipped.
-
-    A record is one line: a line break inside of a field would let one quotation mark swallow the file.
-
-    :raises InputError: when the header is missing or another one.
-    """
-    header = False
-    for number, text in lines:
-        stripped = text.rstrip("\r\n")
-        if not stripped:
-            continue
+    def _fields(self, text: str) -> list[str] | None:
         try:
-            fields = stripped.split(",") if '"' not in stripped else next(csv.reader([stripped], strict=True))
+            fields = text.split(",") if '"' not in text else next(csv.reader([text], strict=True))
         except csv.Error:
-            bad.add(number, "", "", "a quotation mark is not closed, or stands inside of a field")
-            continue
-        if "\r" in stripped:
-            bad.add(number, "", "", "it has a carriage return in the middle")
-        elif not header:
-            header = True
-            if [field.strip() for field in fields] != list(columns):
+            self._refused("a quotation mark is not closed, or stands inside of a field")
+            return None
+        if not self._header:
+            if [field.strip() for field in fields] != self._columns:
                 # Its content is not shown: where the header is missing, this may be a line with a password.
                 raise InputError(
-                    f"Line {number} is not the header; nothing was changed.",
-                    hint=f"The first line must be: {','.join(columns)}",
+                    f"Line {self.line} is not the header; nothing was changed.",
+                    hint=f"The first line must be: {','.join(self._columns)}",
                 )
-        elif len(fields) != len(columns):
-            bad.add(number, "", "", f"it has {len(fields)} columns, not {len(columns)}")
-        else:
-            yield number, fields
-    if not header and not bad:
-        raise InputError("The file is empty.", hint=f"The first line must be: {','.join(columns)}")
+            self._header = True
+            return None
+        if len(fields) != len(self._columns):
+            self._refused(f"it has {len(fields)} columns, not {len(self._columns)}")
+            return None
+        return fields
 
-
-def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines with their ends from pieces of any size; a line that never ends is cut, which makes it a bad one."""
-    rest = b""
-    for chunk in chunks:
-        lines = (rest + chunk).splitlines(keepends=True) if b"\r" not in chunk else _at_newlines(rest + chunk)
-        rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
-        yield from lines
-        if len(rest) > LONGEST_LINE:
-            rest = rest[: LONGEST_LINE + 1]
-    if rest:
-        yield rest
-
-
-def _at_newlines(data: bytes) -> list[bytes]:
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]
+    def _refused(self, reason: str) -> str:
+        self._bad.add(self.line, "", "", reason)
+        return ""
 
 
 def written(fields: Sequence[str]) -> str:

@@ -151,6 +151,18 @@ def device_key(device_id: str) -> str:
     return key
 
 
+def device_jid(text: str) -> Jid:
+    """The full JID of a device.
+
+    :raises InputError: when it is not a JID, or has no local part or no resource.
+    """
+    jid = prepare(text)
+    if not jid.local or not jid.resource:
+        missing = "local part" if not jid.local else "resource"
+        raise InputError(f"{shown(text)} has no {missing}.", hint="A device has a full JID: local@domain/resource.")
+    return jid
+
+
 def group_name(text: str) -> str:
     """A group's name, checked.
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from component.base.errors import InputError, StanzagateError
 from component.base.jid import Jid
-from component.gate.lines import BadLines, decoded_lines, records, split_lines, written
+from component.gate.lines import BadLines, CsvReader, written
 from component.gate.rules import Effect, Rule, Suspension, Target, checked_comment, requester_from
 
 COLUMNS = ("effect", "requester", "target", "expires", "comment")
@@ -44,7 +44,7 @@ def parse_rules(text: str, find_target: Callable[[str], Target], now: float, bad
         raise InputError("The rules are not valid Unicode text.", hint="Save the file as UTF-8.") from error
     parsed: list[RuleLine] = []
     seen: dict[tuple[Effect | None, Jid, Target | None], int] = {}
-    for number, fields in records(decoded_lines(split_lines([raw]), bad), COLUMNS, bad):
+    for number, fields in CsvReader(COLUMNS, bad).feed(raw, last=True):
         line = _parsed(number, [field.strip() for field in fields], find_target, now, bad)
         if line is None:
             continue

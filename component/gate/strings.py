@@ -124,6 +124,20 @@ class StringTable:
         self._slots = slots
         self._filled = len(slots) - slots.count(_EMPTY)
 
+    @property
+    def wasteful(self) -> bool:
+        """Whether most of the blob belongs to texts that are gone."""
+        return self._wasted > len(self._blob) // 2
+
+    def compact(self) -> None:
+        """Give back the room of texts that are gone. Takes a second for a million texts."""
+        blob = bytearray()
+        for number in range(len(self)):
+            start = self._starts[number]
+            self._starts[number] = len(blob)
+            blob += self._blob[start : start + self._wholes[number]]
+        self._blob, self._wasted = blob, 0
+
     def used(self) -> NDArray[np.bool_]:
         """For each number whether it has a text."""
         return np.array(memoryview(self._lengths), np.uint16) > 0

@@ -121,6 +121,14 @@ class DeviceTable:
         wanted[self.sets_with(group)] = True
         return np.flatnonzero(wanted[self.set_numbers()] & self.used())
 
+    def set_names(self) -> list[str]:
+        """For each group set the form in which it is stored."""
+        return list(self._set_numbers)
+
+    def set_numbers_of(self, names: Iterable[str]) -> list[int]:
+        """The numbers of group sets by their stored form; new ones get a number."""
+        return [self._set_number(name) for name in names]
+
     def put(self, row: DeviceRow) -> int:
         """Add a device, or replace the one with the same key; returns its number.
 
