@@ -2,6 +2,5 @@
 std = "lua54"
 max_line_length = 120
 files["deploy/prosody"] = {
-	globals = { "module" },
-	read_globals = { "prosody" },
+	globals = { "module", "prosody" },
 }
