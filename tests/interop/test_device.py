@@ -17,8 +17,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from component.base.errors import Unreachable
 from stanzagate.sandbox.device import Connection, DeviceSettings, Recorder, ReferenceDevice, Retry
 from stanzagate.sandbox.device.sessions import State
+from stanzagate.sandbox.device.stream import DeviceStream
 from tests.interop.clients import KINDS, Answer, Requester, client, payload_xml
 from tests.interop.servers import PlainServer, free_port, plain_server
 
@@ -28,7 +30,7 @@ ACS, OTHER, CPE = "acs1@acs.test", "acs2@acs.test", "cpe1@cpe.test"
 TARGET = f"{CPE}/tr069"
 ID = "00256D-0001"
 USER, PASSWORD = "cr-user", "cr <pass> & 'word'"
-QUICK = Connection(initial=0.05, maximum=0.2, keep_alive=1)
+QUICK = Connection(initial=0.05, maximum=0.2, keep_alive=0.1)
 BOOT, CHANGE, REQUEST = "1 BOOT", "4 VALUE CHANGE", "6 CONNECTION REQUEST"
 
 
@@ -225,7 +227,7 @@ async def test_white_space_keeps_the_connection_alive(server: PlainServer) -> No
     async with device(server) as cpe:
         async with asyncio.timeout(20):
             while cpe.device.uplink.keep_alives < 2:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
         async with requester(server) as acs:
             assert await ask(acs) == RESULT
 
@@ -329,6 +331,14 @@ async def test_a_device_comes_back_after_the_server(kind: str, tmp_path: Path) -
         life.cancel()
         await asyncio.wait([life])
         assert [inform.events for inform in recorder.informs()] == [(BOOT,), (REQUEST,), (REQUEST,)]
+
+
+async def test_a_server_without_tls_is_not_logged_in_to(tmp_path: Path) -> None:
+    async with plain_server("prosody", tmp_path, (CPE,), offer_tls=False) as server:
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=str(server.ca))
+        stream = DeviceStream(TARGET, server.passwords[CPE], context=context, on_stanza=lambda stanza: None)
+        with pytest.raises(Unreachable, match="it offers no TLS"):
+            await stream.open(server.host, server.port, 20)
 
 
 async def test_the_process_runs_devices_until_it_is_told_to_end(server: PlainServer, tmp_path: Path) -> None:

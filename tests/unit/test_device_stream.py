@@ -185,6 +185,7 @@ def test_the_file_is_read(tmp_path: Path) -> None:
         (FILE | {"cwmp": "here"}, "cwmp: .*write a port"),
         (FILE | {"unknown": "topsecret"}, "unknown: Extra inputs"),
         (FILE | {"devices": [DEVICE | {"cr_password": ["topsecret"]}]}, r"devices\.0\.cr_password"),
+        (FILE | {"devices": [DEVICE | {"cr_password": ""}]}, r"devices\.0\.cr_password"),
         (FILE | {"devices": [DEVICE | {"quirks": ["x"]}]}, "'x' is not a quirk"),
         (FILE | {"devices": [DEVICE | {"allowed": ["acs.test"]}]}, "whole domain"),
         (FILE | {"devices": [DEVICE, DEVICE]}, "00256D-1 appears more than once"),

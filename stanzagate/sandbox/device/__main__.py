@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import asyncio.sslproto
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,12 +17,10 @@ import signal
 import ssl
 import sys
 from pathlib import Path
-from typing import Any
-
-from slixmpp.util.sasl.mechanisms import SCRAM
 
 from component.base.errors import ConfigError, StanzagateError
 from stanzagate.sandbox.device.device import ReferenceDevice
+from stanzagate.sandbox.device.economy import economise
 from stanzagate.sandbox.device.recorder import Recorder
 from stanzagate.sandbox.device.settings import ProcessSettings, load
 
@@ -83,18 +79,6 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.replace(path)  # whoever waits for the file never sees half of it
 
 
-def _derive(mechanism: Any, password: bytes, salt: bytes, rounds: int) -> bytes:
-    return hashlib.pbkdf2_hmac(mechanism.hash().name, password, salt, rounds)
-
-
-def _economise() -> None:
-    """Make a thousand connections cheap in a process that does nothing else."""
-    # asyncio reserves 256 KiB for each TLS connection; who reads a stanza now and then does with little
-    asyncio.sslproto.SSLProtocol.max_size = 16 * 1024
-    # slixmpp derives SCRAM keys in Python: ten thousand rounds, 20 ms for each login
-    SCRAM.Hi = _derive  # type: ignore[method-assign,assignment]
-
-
 def main() -> int:
     """The program; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -104,7 +88,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log a line for each request of a session
-    _economise()
+    economise()
     try:
         settings = load(arguments.config)
         asyncio.run(run(settings))

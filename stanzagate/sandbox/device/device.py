@@ -34,7 +34,7 @@ RECEIVED = 100
 
 
 class ReferenceDevice:
-    """One device. `run` is its life.
+    """One device. Make it in the event loop that runs it; `run` is its life.
 
     :param address: host and port of the XMPP server.
     :param context: verifies the server; shared by all devices of a process.

@@ -60,7 +60,7 @@ class Connection(Retry):
     :ivar timeout: seconds from the TCP connection to the bound resource.
     """
 
-    keep_alive: int = Field(default=-1, ge=-1)
+    keep_alive: float = Field(default=-1, ge=-1)
     timeout: float = Field(default=30, gt=0)
 
 
@@ -96,6 +96,8 @@ class DeviceSettings(_Model):
 
     :ivar id: ``OUI-SERIAL``, what its Inform identifies it by.
     :ivar jid: what it binds; without a resource the server chooses one.
+    :ivar cr_username: ConnectionRequestUsername; neither it nor the password may be empty, or everyone would know it.
+    :ivar cr_password: ConnectionRequestPassword.
     :ivar reported_jid: the ConnReqJabberID that the ACS knows already; another one is reported as a value change.
     :ivar allowed: ConnReqAllowedJabberIDs, as a list or as the parameter's value; empty allows everyone.
     :ivar in_session: whether it refuses connection requests during a session, or holds one more afterwards.
@@ -106,8 +108,8 @@ class DeviceSettings(_Model):
     id: str = Field(min_length=1)
     jid: str
     password: SecretStr
-    cr_username: str
-    cr_password: SecretStr
+    cr_username: str = Field(min_length=1)
+    cr_password: SecretStr = Field(min_length=1)
     allowed: Annotated[AllowedList, BeforeValidator(_allowed)] = AllowedList()
     quirks: Annotated[Quirk, BeforeValidator(_quirks)] = Quirk.NONE
     reported_jid: str = ""

@@ -79,7 +79,8 @@ class Uplink:
             await self._stream.close()
 
     async def _stay(self) -> str:
-        interval = {-1: OWN_KEEP_ALIVE, 0: None}.get(self._timers.keep_alive, float(self._timers.keep_alive))
+        set_to = self._timers.keep_alive
+        interval = OWN_KEEP_ALIVE if set_to < 0 else set_to or None
         while True:
             reason = await self._stream.lost(interval)
             if reason is not None:
