@@ -32,6 +32,7 @@ class Uplink:
     :param on_up: called whenever the stream is up, with the JID as bound.
     :param uniform: like `random.uniform`.
     :param slots: held while connecting, so that a thousand devices do not do it at once.
+    :ivar connections: how often the stream has come up.
     :ivar keep_alives: how many were sent.
     """
 
@@ -52,6 +53,7 @@ class Uplink:
         self._uniform = uniform
         self._slots = slots
         self.status = Status.DISABLED
+        self.connections = 0
         self.keep_alives = 0
 
     async def run(self) -> None:
@@ -70,6 +72,7 @@ class Uplink:
                 else:
                     failures = 1
                     self.status = Status.ENABLED
+                    self.connections += 1
                     self._on_up(self._stream.boundjid.full)
                     log.warning("%s lost its connection: %s", self._stream.boundjid, await self._stay())
                 self.status = Status.DORMANT
