@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, Undefined
 
 from component.base.errors import InputError, StanzagateError
 
@@ -66,9 +66,9 @@ def yaml(value: Any) -> str:
 
     :raises InputError: as `lua`.
     """
-    if isinstance(value, str):
-        _printable(value)
-    return json.dumps(value if not isinstance(value, Path) else str(value), ensure_ascii=False)
+    if isinstance(value, str | Path | Undefined):  # the text of an undefined value is an error
+        value = _printable(str(value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def erlang(value: Any) -> str:

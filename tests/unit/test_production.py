@@ -1,0 +1,134 @@
+"""`init`: what it writes, what it refuses, what it keeps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from component.base.errors import Conflict, InputError
+from stanzagate.cli.init import init
+from stanzagate.config import ServerKind, load
+from stanzagate.production import Choices, write
+
+ARGUMENTS = ("--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test", "--acs-domain", "acs2.isp.test")
+
+
+def choices(folder: Path, kind: ServerKind = ServerKind.PROSODY, grid: str | None = "grid.isp.test") -> Choices:
+    return Choices(
+        folder=folder, kind=kind, cpe_domain="cpe.isp.test", acs_domains=("acs.isp.test",), gate="cr.cpe.isp.test",
+        grid_domain=grid, component_port=5347, program=Path("/opt/stanzagate/bin/stanzagate"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("grid", ["grid.isp.test", None])
+def test_everything_is_written_and_the_configuration_is_valid(
+    tmp_path: Path, kind: ServerKind, grid: str | None
+) -> None:
+    written = write(choices(tmp_path, kind, grid))
+    assert all((tmp_path / name).is_file() for name in written.files)
+    config = load(tmp_path / "stanzagate.yaml")
+    assert (config.server.kind, config.gate.jid, config.gate.guarded_hosts) == (
+        kind, "cr.cpe.isp.test", ("cpe.isp.test",),
+    )  # fmt: skip
+    assert config.gate.secret.read() in (tmp_path / snippet(kind)).read_text()
+    assert ("node-ca.pem" in written.files) == (grid is not None)
+
+
+def snippet(kind: ServerKind) -> str:
+    return {"prosody": "prosody/stanzagate.cfg.lua", "ejabberd": "ejabberd/stanzagate.yml"}[kind]
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+def test_secrets_are_private_and_never_shown(tmp_path: Path, kind: ServerKind) -> None:
+    written = write(choices(tmp_path, kind))
+    private = {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if stat.S_IMODE(path.stat().st_mode) == 0o600
+    }
+    keys = {name for name in written.files if name.endswith(".key")}
+    assert private == keys | {"gate.secret", "ops.token", snippet(kind)}
+    shown = written.next_steps + (tmp_path / "stanzagate.yaml").read_text()
+    assert not any((tmp_path / name).read_text().strip() in shown for name in ("gate.secret", "ops.token"))
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "stanzagate.yaml").write_text("mine")
+    with pytest.raises(Conflict, match=r"stanzagate\.yaml"):
+        write(choices(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["stanzagate.yaml"]
+    assert (tmp_path / "stanzagate.yaml").read_text() == "mine"
+
+
+def test_force_keeps_keys_and_secrets(tmp_path: Path) -> None:
+    write(choices(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "stanzagate.yaml").write_text("mine")
+    again = write(choices(tmp_path), force=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert "ca.key" in again.kept and "stanzagate.yaml" not in again.kept
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    written = write(choices(folder), dry_run=True)
+    assert "stanzagate.yaml" in written.files
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gate": "cpe.isp.test"}, "cannot be the gate too"),
+        ({"cpe_domain": "a@b.test"}, "not a domain"),
+        ({"acs_domains": ("ACS.test",)}, "as servers write it"),
+        ({"user": "a b"}, "unit file"),
+        ({"program": Path("/opt/a b/stanzagate")}, "unit file"),
+        ({"state": Path("/srv/x")}, "/var/lib"),
+    ],
+)
+def test_bad_choices_change_nothing(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(InputError, match=message):
+        write(replace(choices(folder), **change))  # type: ignore[arg-type]
+    assert not folder.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is not a folder"):
+        write(choices(tmp_path / "file"))
+
+
+def test_the_unit_is_valid_and_hardened(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    write(replace(choices(tmp_path), program=Path("/bin/true")))
+    unit = tmp_path / "systemd" / "stanzagate.service"
+    verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, "stanzagate.service" in verified.stderr) == (0, False), verified.stderr
+    exposure = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert exposure.returncode == 0, exposure.stdout[-2000:]
+
+
+def test_the_command_prints_json_or_the_next_steps(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(init)
+    runner = CliRunner()
+    shown = runner.invoke(app, [str(tmp_path / "a"), "--server", "ejabberd", *ARGUMENTS, "--json"])
+    told = json.loads(shown.stdout)
+    assert told["dir"] == str(tmp_path / "a")
+    assert "certs/acs2.isp.test.crt" in told["files"]
+    shown = runner.invoke(app, [str(tmp_path / "b"), "--server", "prosody", *ARGUMENTS])
+    assert "Next steps" in shown.stdout
+    assert (tmp_path / "b" / "NEXT-STEPS.txt").read_text() in shown.stdout
