@@ -7,7 +7,6 @@ It can be made while the service runs.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,6 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlalchemy.engine import URL, make_url
 
-from component.base.audit import Audit
 from component.base.audit_rows import stored_head
 from component.base.errors import Conflict, InputError, NotFound
 from component.base.files import sync_folder
@@ -37,7 +35,7 @@ from stanzagate.archive import (
 )
 from stanzagate.restore import inspect, restore
 
-__all__ = ["BackupInfo", "Backups", "Deployment", "create", "inspect", "restore"]
+__all__ = ["BackupInfo", "Deployment", "create", "inspect", "restore"]
 
 ATTEMPTS = 5
 ELSEWHERE = "elsewhere"
@@ -84,28 +82,6 @@ class Deployment:
         if url.get_backend_name() == "sqlite" and url.database:
             return url.set(database=str((self.folder / url.database).absolute()))
         return url
-
-
-class Backups:
-    """Backups of the deployment that this process serves."""
-
-    def __init__(self, deployment: Deployment, store: Store, audit: Audit) -> None:
-        self._deployment = deployment
-        self._store = store
-        self._audit = audit
-
-    async def create(self, actor: str, archive: Path, *, overwrite: bool = False) -> BackupInfo:
-        """Write an archive and record that it was made. See `create`.
-
-        :param actor: who wants it.
-        """
-        await self._audit.flush()
-        info = await asyncio.to_thread(create, self._deployment, archive, overwrite=overwrite)
-        detail = {"archive": str(archive), "audit_rows": info.audit_rows}
-        await self._store.write(
-            lambda c: self._audit.append(c, actor=actor, action="backup.created", subject="deployment", detail=detail)
-        )
-        return info
 
 
 def create(

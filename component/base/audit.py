@@ -182,9 +182,9 @@ class Audit:
             await self._finish()
 
     async def _something_to_do(self) -> None:
-        left = MINUTE_SECONDS - self._clock() % MINUTE_SECONDS
+        left = (self._minute + 1) * MINUTE_SECONDS - self._clock()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(min(max(left, 0.0), MINUTE_SECONDS)):
                 await self._wanted.wait()
 
     async def _attempt(self) -> bool:

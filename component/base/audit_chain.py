@@ -167,7 +167,9 @@ class AuditKey:
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> AuditKey:
-        """Read the private key; with `create`, make it when it is missing, and the public one beside it (`.pub`).
+        """Read the private key; with `create`, make it when it is missing.
+
+        With `create` there is also the public key beside it, in a file that ends in ``.pub``.
 
         :raises InputError: when the file is missing, damaged, of another kind, or open to others.
         """
@@ -175,17 +177,19 @@ class AuditKey:
             if create and not path.exists():
                 fresh = Ed25519PrivateKey.generate()
                 write_atomic(path, _private_pem(fresh))
-                write_atomic(path.with_suffix(".pub"), cls(fresh).public.pem(), mode=0o644)
             if open_to_others(path):
                 raise InputError(f"The audit key {path} can be read by others.", hint=f"Run: chmod 600 {path}")
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            if not isinstance(key, Ed25519PrivateKey):
+                raise InputError(f"{path} holds a private key of another kind than Ed25519.")
+            opened, public = cls(key), path.with_suffix(".pub")
+            if create and not public.exists():
+                write_atomic(public, opened.public.pem(), mode=0o644)
+            return opened
         except OSError as error:
             raise InputError(f"The audit key {path} cannot be used: {error.strerror}.") from None
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise InputError(f"{path} does not hold a private key.", hint="Restore it from a backup.") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise InputError(f"{path} holds a private key of another kind than Ed25519.")
-        return cls(key)
 
     def sign(self, chain: bytes, seq: int, digest: bytes) -> Head:
         """A signed head."""

@@ -57,7 +57,7 @@ class Store:
         self.url = _resolved(url, base or Path.cwd())
         self._writer_engine = _engine(self.url, "BEGIN IMMEDIATE", create=True)
         self._reader_engine = _engine(self.url, "BEGIN", create=False)
-        self._writing = threading.Lock()  # `write_now` may be called beside the writer thread
+        self._writing = threading.RLock()  # `write_now` may be called beside the writer thread
         self._transaction: Connection | None = None
         self._committed: dict[Callable[[], None], None] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -84,6 +84,8 @@ class Store:
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """`write` for callers that run no event loop (migrations, offline commands)."""
         with self._writing:
+            if self._transaction is not None:
+                raise RuntimeError("a write inside a write: use the connection that you were given")
             self._committed.clear()
             try:
                 with self._writer_engine.begin() as connection:

@@ -158,6 +158,18 @@ async def test_refusals_first_at_once_then_counted_by_the_minute(audit: Audit, c
     await rows.aclose()  # type: ignore[attr-defined]
 
 
+async def test_a_minute_ends_by_itself(audit: Audit, clock: Clock) -> None:
+    clock.now += 39.99
+    audit.refusal("b@x", "d1", "none", "no")
+    audit.refusal("b@x", "d2", "none", "no")
+    rows = audit.follow(after=0)
+    async with running(audit):
+        assert (await anext(rows)).action == "wake.denied"
+        clock.now += 0.02
+        assert (await anext(rows)).detail["count"] == 1
+    await rows.aclose()  # type: ignore[attr-defined]
+
+
 async def test_a_flood_of_addresses_makes_few_rows(audit: Audit) -> None:
     for number in range(20_000):
         audit.refusal(f"r{number}@x", "d", f"{number % 100}", "no")
@@ -332,6 +344,20 @@ async def test_store_file_is_private_and_a_missing_folder_is_named(tmp_path: Pat
     (tmp_path / "text.db").write_text("this is not a database at all, but it is long enough" * 20)
     with pytest.raises(DatabaseError, match="something else"):
         await Store("sqlite:///text.db", tmp_path).read(lambda c: c.exec_driver_sql("SELECT 1").scalar())
+
+
+async def test_a_write_inside_a_write_is_refused(tmp_path: Path) -> None:
+    store = Store("sqlite:///x.db", tmp_path)
+    with pytest.raises(RuntimeError, match="inside"):
+        await store.write(lambda _: store.write_now(lambda c: None))
+    await store.write(numbers.create)
+    with pytest.raises(Conflict, match="refused"):
+        await store.write(lambda c: c.execute(insert(numbers), [{"n": 1}, {"n": 1}]))
+    connections = []
+    await store.write(connections.append)
+    with pytest.raises(RuntimeError, match="after_commit"):
+        store.after_commit(connections[0], lambda: None)
+    store.close()
 
 
 async def test_a_cancelled_write_still_happens_whole(tmp_path: Path) -> None:

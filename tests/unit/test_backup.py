@@ -21,7 +21,7 @@ from component.base.errors import Conflict, InputError, NotFound, StanzagateErro
 from component.base.secrets import Vault
 from component.base.store import DatabaseError, Store
 from stanzagate import backup, migrations
-from stanzagate.backup import Backups, Deployment, create, inspect, restore
+from stanzagate.backup import Deployment, create, inspect, restore
 from stanzagate.lock import DeploymentLock
 
 CONFIGURATION = """
@@ -125,15 +125,12 @@ async def test_while_the_service_writes(service: Service, tmp_path: Path) -> Non
 
     task = asyncio.get_running_loop().create_task(write())
     await under_way.wait()
-    backups = Backups(service.deployment, service.store, service.audit)
     for number in range(3):
-        info = await backups.create("token:ops", tmp_path / f"{number}.tar")
+        info = await asyncio.to_thread(create, service.deployment, tmp_path / f"{number}.tar")
         restore(info.archive, tmp_path / f"r{number}", actor="unix:root")
         assert verified(tmp_path / f"r{number}") == info.audit_rows + 1
     stop.set()
     await task
-    actions = [row.action for row in await service.audit.rows(limit=100_000)]
-    assert actions.count("backup.created") == 3
 
 
 def test_key_rotation_during_the_copy(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
