@@ -22,7 +22,7 @@ from component.base.store import DatabaseError, Store, metadata
 
 class Clock:
     def __init__(self) -> None:
-        self.now = 1_000_000_020.0  # 20 s into a minute
+        self.now = 1_000_000_020.0  # the start of a minute
 
     def __call__(self) -> float:
         return self.now
@@ -159,7 +159,7 @@ async def test_refusals_first_at_once_then_counted_by_the_minute(audit: Audit, c
 
 
 async def test_a_minute_ends_by_itself(audit: Audit, clock: Clock) -> None:
-    clock.now += 39.99
+    clock.now += 59.99
     audit.refusal("b@x", "d1", "none", "no")
     audit.refusal("b@x", "d2", "none", "no")
     rows = audit.follow(after=0)
