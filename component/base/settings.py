@@ -29,7 +29,8 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|min)", re.ASCII)
 class Section(BaseModel):
     """A mapping in the configuration file. Unknown keys are errors; values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    # validate_default: a default path is relative to the file, too
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, validate_default=True)
 
 
 def parse_duration(value: object) -> float:

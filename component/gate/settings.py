@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field, field_validator
 
-from component.base.jid import prepare
+from component.base.jid import JidError, prepare
 from component.base.settings import Duration, RateSetting, Secret, Section, parse_rate
 
 
@@ -45,7 +45,10 @@ class GateSettings(Section):
 
 
 def _domain(text: str) -> str:
-    jid = prepare(text)
+    try:
+        jid = prepare(text)
+    except JidError as error:
+        raise ValueError(error.message) from None
     if jid.full != jid.domain:
         raise ValueError(f"{text!r} is not a domain; write it without '@' and '/'")
     return jid.domain

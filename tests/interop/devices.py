@@ -43,13 +43,16 @@ async def device(
     :param late: seconds that an answer takes with `Quirk.LATE`.
     :param acs: URL of a CWMP endpoint; without one the device holds no sessions and is never busy.
     """
-    report = sandbox.report
-    row = report["cpes"][number - 1]
-    gate = f"gate@{report['domains']['gate']}/gate"
+    gate = f"gate@{sandbox.info['domains']['gate']}/gate"
     watched = Watched(
-        DeviceSettings(**row, allowed=[gate] if allowed is None else allowed, quirks=quirks, late=late),
-        address=(report["c2s"]["host"], report["c2s"]["port"]),
-        context=ssl.create_default_context(cafile=report["ca"]),
+        DeviceSettings(
+            **sandbox.account(f"cpe{number}"),
+            allowed=[gate] if allowed is None else allowed,
+            quirks=quirks,
+            late=late,
+        ),
+        address=sandbox.address,
+        context=ssl.create_default_context(cafile=sandbox.info["ca"]),
         acs=acs,
         timers=Connection(initial=0.5, maximum=2),
     )

@@ -1,4 +1,4 @@
-"""Through the gate (contract, section 4): real servers and TLS, requesters of two libraries, devices that misbehave."""
+"""Through the gate (contract, section 4): real servers, requesters of two libraries, devices that misbehave."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ REFUSED, OFFLINE = f"{{{ns.POLICY}}}refused", f"{{{ns.POLICY}}}offline"
 
 def address(sandbox: Sandbox, number: int, resource: str = "") -> str:
     """Device `number` behind the gate."""
-    return f"cpe{number}\\40cpe.test@{sandbox.report['domains']['gate']}{resource}"
+    return f"cpe{number}\\40cpe.test@{sandbox.info['domains']['gate']}{resource}"
 
 
 def credentials(sandbox: Sandbox, number: int) -> tuple[str, str]:
-    row = sandbox.report["cpes"][number - 1]
+    row = sandbox.account(f"cpe{number}")
     return row["cr_username"], row["cr_password"]
 
 
 @contextlib.asynccontextmanager
 async def requester(sandbox: Sandbox, library: str, name: str) -> AsyncIterator[Requester]:
-    report = sandbox.report
-    people = {row["jid"].partition("@")[0]: row for row in (*report["acs"], report["rogue"])}
-    row = people[name]
-    async with client(library, row["jid"], row["password"], **report["c2s"], ca=report["ca"]) as connected:
+    row = sandbox.account(name)
+    async with client(library, row["jid"], row["password"], *sandbox.address, sandbox.info["ca"]) as connected:
         yield connected
+
+
+async def cli(sandbox: Sandbox, *arguments: str) -> Any:
+    """The command line with ``--json``, while this loop goes on answering for devices and requesters."""
+    return await asyncio.to_thread(sandbox.json, *arguments)
 
 
 def condition(answer: Answer) -> tuple[str, str]:
@@ -48,7 +51,7 @@ async def test_an_allowed_requester_wakes_a_device_and_nobody_else_does(sandbox:
     async with device(sandbox, 1) as cpe, requester(sandbox, library, "acs1") as acs1:
         assert (await acs1.request(address(sandbox, 1), *credentials(sandbox, 1))).type == "result"
         assert len(cpe.received) == 1
-        assert cpe.received[0] == (f"gate@{sandbox.report['domains']['gate']}/gate", True)  # True: in normal form
+        assert cpe.received[0] == (f"gate@{sandbox.info['domains']['gate']}/gate", True)  # True: in normal form
         for name in ("acs3", "rogue"):
             async with requester(sandbox, library, name) as stranger:
                 answer = await stranger.request(address(sandbox, 1), *credentials(sandbox, 1))
@@ -67,7 +70,7 @@ async def test_an_allowed_requester_wakes_a_device_and_nobody_else_does(sandbox:
 async def test_a_device_is_reached_by_jid_id_and_resource_and_credentials_are_filled_in(
     sandbox: Sandbox, library: str
 ) -> None:
-    gate = sandbox.report["domains"]["gate"]
+    gate = sandbox.info["domains"]["gate"]
     async with device(sandbox, 1) as cpe, requester(sandbox, library, "acs1") as acs1:
         for to in (
             address(sandbox, 1), address(sandbox, 1, "/tr069"), f"00256D-0001@{gate}", f"00256d-0001@{gate}/tr069",
@@ -107,29 +110,26 @@ async def test_an_offline_device_is_told_from_a_refusing_one(sandbox: Sandbox, l
 async def test_suspension_is_in_force_when_the_command_returns(sandbox: Sandbox, library: str) -> None:
     async with device(sandbox, 1) as cpe, requester(sandbox, library, "acs1") as acs1:
         assert (await acs1.request(address(sandbox, 1), "", "")).type == "result"
-        await sandbox.cli("jid", "suspend", "acs1@acs.test")
+        await cli(sandbox, "jid", "suspend", "acs1@acs.test")
         try:
             assert condition(await acs1.request(address(sandbox, 1), "", "")) == ("auth", "forbidden")
             assert len(cpe.received) == 1
         finally:
-            await sandbox.cli("jid", "resume", "acs1@acs.test")
+            await cli(sandbox, "jid", "resume", "acs1@acs.test")
         assert (await acs1.request(address(sandbox, 1), "", "")).type == "result"
 
 
 async def test_full_jids_match_exactly(sandbox: Sandbox) -> None:
-    added = await sandbox.cli_json("jid", "allow", "acs3@acs.test/only", "--to", "00256D-0001")
-    report = sandbox.report
-    row = report["acs"][2]
+    added = await cli(sandbox, "jid", "allow", "acs3@acs.test/only", "--to", "00256D-0001")
+    row = sandbox.account("acs3")
     try:
         async with device(sandbox, 1):
             for resource, kind in (("only", "result"), ("onlyX", "error"), ("onl", "error"), ("ONLY", "error")):
-                async with client(
-                    "slixmpp", f"{row['jid']}/{resource}", row["password"], **report["c2s"], ca=report["ca"]
-                ) as acs3:
-                    answer = await acs3.request(address(sandbox, 1), "", "")
-                    assert answer.type == kind, resource
+                jid = f"{row['jid']}/{resource}"
+                async with client("slixmpp", jid, row["password"], *sandbox.address, sandbox.info["ca"]) as acs3:
+                    assert (await acs3.request(address(sandbox, 1), "", "")).type == kind, resource
     finally:
-        await sandbox.cli("jid", "remove", str(added["created"][0]))
+        await cli(sandbox, "jid", "remove", str(added["created"][0]))
 
 
 SHAPES: dict[str, Callable[[str, str], str]] = {
@@ -193,17 +193,17 @@ async def test_results_and_errors_are_dropped(sandbox: Sandbox, library: str) ->
 
 
 async def test_an_unknown_device_is_found_missing_only_by_those_who_may_wake_all(sandbox: Sandbox) -> None:
-    gate = sandbox.report["domains"]["gate"]
+    gate = sandbox.info["domains"]["gate"]
     unknown = (f"cpe999\\40cpe.test@{gate}", f"no-such-id@{gate}", f"x\\40\\40@{gate}", gate, f"gate@{gate}/gate")
     async with requester(sandbox, "slixmpp", "acs1") as acs1:
         for to in unknown:
             assert condition(await acs1.request(to, "u", "p")) == ("auth", "forbidden"), to
-        added = await sandbox.cli_json("jid", "allow", "acs1@acs.test", "--to", "all")
+        added = await cli(sandbox, "jid", "allow", "acs1@acs.test", "--to", "all")
         try:
             for to in unknown:
                 assert condition(await acs1.request(to, "u", "p")) == ("cancel", "item-not-found"), to
         finally:
-            await sandbox.cli("jid", "remove", str(added["created"][0]))
+            await cli(sandbox, "jid", "remove", str(added["created"][0]))
 
 
 async def test_equal_requests_share_one_wake_and_different_ones_queue(sandbox: Sandbox) -> None:
@@ -239,7 +239,7 @@ async def test_silent_late_and_lying_devices(sandbox: Sandbox) -> None:
 
 
 async def test_the_gate_says_what_it_is(sandbox: Sandbox) -> None:
-    gate = sandbox.report["domains"]["gate"]
+    gate = sandbox.info["domains"]["gate"]
     questions = {
         "http://jabber.org/protocol/disco#info": "query",
         "jabber:iq:version": "query",
@@ -256,10 +256,10 @@ async def test_the_gate_says_what_it_is(sandbox: Sandbox) -> None:
 async def test_the_command_line_wakes(sandbox: Sandbox) -> None:
     outcomes: dict[str, dict[str, Any]] = {}
     async with device(sandbox, 1):
-        outcomes["1"] = await sandbox.cli_json("wake", "00256D-0001")
-        outcomes["denied"] = await sandbox.cli_json("wake", "00256D-0001", "--as", "rogue@acs.test", code=1)
-    outcomes["offline"] = await sandbox.cli_json("wake", "cpe5@cpe.test", code=1)
-    outcomes["unknown"] = await sandbox.cli_json("wake", "nobody", code=1)
+        outcomes["1"] = await cli(sandbox, "wake", "00256D-0001")
+        outcomes["denied"] = await cli(sandbox, "wake", "00256D-0001", "--as", "rogue@acs.test")
+    outcomes["offline"] = await cli(sandbox, "wake", "cpe5@cpe.test")
+    outcomes["unknown"] = await cli(sandbox, "wake", "nobody")
     assert {name: row["outcome"] for name, row in outcomes.items()} == {
         "1": "accepted", "denied": "denied", "offline": "offline", "unknown": "unknown-device",
     }  # fmt: skip

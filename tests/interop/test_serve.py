@@ -1,0 +1,220 @@
+"""``serve`` beside a real server: a second gate on a spare domain, so that it may be killed, drained and starved."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.interop.clients import Answer, client
+from tests.interop.conftest import Sandbox, stanzagate
+from tests.interop.devices import device
+
+GATE = "spare1.test"
+TARGET = f"cpe1\\40cpe.test@{GATE}"
+
+
+@dataclass
+class OwnGate:
+    """A `serve` of this test alone.
+
+    :ivar folder: its configuration, database and keys.
+    """
+
+    sandbox: Sandbox
+    folder: Path
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start and wait until it is attached."""
+        log = (self.folder / "serve.log").open("ab")
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "stanzagate", "serve", "-c", str(self.folder / "stanzagate.yaml"),
+            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        log.close()
+        await self.attached()
+
+    async def attached(self) -> None:
+        """Wait until the gate is attached to the server."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate") as http:
+            while True:
+                assert self.process is not None and self.process.returncode is None, self.log()
+                with contextlib.suppress(httpx.TransportError):
+                    if (await http.get("/healthz")).json()["gate"] == "attached":
+                        return
+                await asyncio.sleep(0.02)
+
+    async def end(self, number: int) -> int:
+        """Send a signal and wait for the end."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await self.process.wait()
+
+    async def cli(self, *arguments: str, code: int = 0) -> str:
+        """The command line against this gate."""
+        done = await asyncio.to_thread(stanzagate, *arguments, "--socket", str(self.folder / "admin.sock"))
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+
+def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:
+    """Write the configuration of a gate on the spare domain."""
+    component = sandbox.components[GATE]
+    (folder / "gate.secret").write_text(changes.get("secret", component["secret"]))
+    settings = {
+        "server": {"kind": sandbox.kind, "host": component["host"]},
+        "gate": {
+            "jid": GATE,
+            "component_port": component["port"],
+            "guarded_hosts": ["cpe.test"],
+            "secret": {"file": "gate.secret"},
+            "limits": {name: changes.get(name, "unlimited") for name in ("requester", "device")},
+        },
+        **({"admin": json.loads(changes["admin"])} if "admin" in changes else {}),
+    }
+    (folder / "stanzagate.yaml").write_text(json.dumps(settings))  # JSON is YAML
+
+
+@pytest.fixture
+async def own(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OwnGate]:
+    """A gate with device cpe1, which acs1 may wake; not started yet."""
+    configuration(sandbox, tmp_path)
+    gate = OwnGate(sandbox, tmp_path)
+    try:
+        yield gate
+    finally:
+        if gate.process is not None and gate.process.returncode is None:
+            await gate.end(signal.SIGKILL)
+
+
+async def with_policy(own: OwnGate) -> None:
+    row = own.sandbox.account("cpe1")
+    password = own.folder / "cr.password"
+    password.write_text(row["cr_password"])
+    await own.cli("device", "add", row["id"], "--jid", row["jid"], "--group", "lab", "--cr-username",
+                  row["cr_username"], "--cr-password-file", str(password))  # fmt: skip
+    await own.cli("jid", "allow", "acs1@acs.test", "--to", "group:lab")
+
+
+def kinds(answers: list[Answer]) -> set[str]:
+    return {answer.condition or answer.type for answer in answers}
+
+
+async def test_no_request_is_left_without_an_answer_when_serve_is_stopped(own: OwnGate) -> None:
+    await own.start()
+    await with_policy(own)
+    row = own.sandbox.account("acs1")
+    async with (
+        device(own.sandbox, 1, allowed=[f"gate@{GATE}/gate"]) as cpe,
+        client("slixmpp", row["jid"], row["password"], *own.sandbox.address, own.sandbox.info["ca"]) as acs1,
+    ):
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(acs1.request(TARGET, "", "", timeout=60)) for _ in range(200)]
+            while not cpe.received:
+                await asyncio.sleep(0.001)
+            assert await own.end(signal.SIGTERM) == 0
+            late = [group.create_task(acs1.request(TARGET, "", "", timeout=60)) for _ in range(5)]
+        # those that the gate took are answered by it; for the others the server speaks (facts differ by server)
+        assert kinds([task.result() for task in asked]) <= {
+            "result", "remote-server-timeout", "remote-server-not-found", "forbidden", "service-unavailable",
+        }  # fmt: skip
+        assert "result" in kinds([task.result() for task in asked])
+        assert "result" not in kinds([task.result() for task in late])
+
+
+async def test_what_was_acknowledged_survives_a_kill(own: OwnGate) -> None:
+    await own.start()
+    await with_policy(own)
+    await own.cli("jid", "suspend", "acs2@acs.test")
+    await own.end(signal.SIGKILL)
+    await own.start()
+    assert "suspended" in await own.cli("jid", "check", "acs2@acs.test", "00256D-0001", code=1)
+    await own.cli("jid", "check", "acs1@acs.test/any", "cpe1@cpe.test")
+    await own.cli("audit", "verify")
+
+
+async def test_limits(sandbox: Sandbox, own: OwnGate) -> None:
+    configuration(sandbox, own.folder, requester="6/min", device="4/min")
+    await own.start()
+    await with_policy(own)
+    row = sandbox.account("acs1")
+    async with (
+        device(sandbox, 1, allowed=[f"gate@{GATE}/gate"]) as cpe,
+        client("aioxmpp", row["jid"], row["password"], *sandbox.address, sandbox.info["ca"]) as acs1,
+    ):
+        answers = [await acs1.request(TARGET, "", "") for _ in range(5)]
+        assert [answer.type for answer in answers] == ["result"] * 4 + ["error"]
+        assert (answers[4].error_type, answers[4].condition) == ("wait", "resource-constraint")
+        assert len(cpe.received) == 4
+
+
+async def test_the_server_restarts_in_mid_traffic(own: OwnGate) -> None:
+    await own.start()
+    await with_policy(own)
+    sandbox, row = own.sandbox, own.sandbox.account("acs1")
+    arguments = ("slixmpp", row["jid"], row["password"], *sandbox.address, sandbox.info["ca"])
+    async with device(sandbox, 1, allowed=[f"gate@{GATE}/gate"]) as cpe:
+        async with client(*arguments) as acs1:
+            assert (await acs1.request(TARGET, "", "")).type == "result"
+            sandbox.restart_server()
+            while cpe.online:  # traffic until the server is gone
+                with contextlib.suppress(TimeoutError):
+                    await acs1.request(TARGET, "", "", timeout=0.2)
+        while not cpe.online:
+            await asyncio.sleep(0.02)
+        await own.attached()
+        async with client(*arguments) as acs1:
+            assert (await acs1.request(TARGET, "", "")).type == "result"
+    assert own.log().count("not attached") == 1, own.log()
+
+
+async def test_a_wrong_secret_is_said_once(sandbox: Sandbox, own: OwnGate) -> None:
+    configuration(sandbox, own.folder, secret="not-the-secret")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            starting = asyncio.ensure_future(own.start())  # noqa: TID251  a test may wait for two things at once
+            while "not attached" not in (own.log() if (own.folder / "serve.log").exists() else ""):
+                await asyncio.sleep(0.02)
+            starting.cancel()
+    assert "secret" in own.log()
+    assert "not-the-secret" not in own.log()
+    assert own.process is not None and own.process.returncode is None
+
+
+async def test_a_second_serve_is_refused(own: OwnGate) -> None:
+    await own.start()
+    assert own.process is not None
+    done = await asyncio.to_thread(stanzagate, "serve", "-c", str(own.folder / "stanzagate.yaml"))
+    assert done.returncode == 1
+    assert str(own.process.pid) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_taken_port_is_named(sandbox: Sandbox, own: OwnGate) -> None:
+    admin = {
+        "listen": sandbox.info["admin"]["url"].removeprefix("http://"),
+        "tokens": {"ops": {"env": "STANZAGATE_TEST_TOKEN", "role": "admin"}},
+    }
+    configuration(sandbox, own.folder, admin=json.dumps(admin))
+    os.environ["STANZAGATE_TEST_TOKEN"] = "0123456789abcdef0123456789abcdef"
+    try:
+        done = await asyncio.to_thread(stanzagate, "serve", "-c", str(own.folder / "stanzagate.yaml"))
+    finally:
+        del os.environ["STANZAGATE_TEST_TOKEN"]
+    assert done.returncode == 1
+    assert sandbox.info["admin"]["url"].rpartition(":")[2] in done.stderr
+    assert "0123456789abcdef" not in done.stderr
