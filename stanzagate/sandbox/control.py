@@ -23,6 +23,7 @@ from stanzagate.sandbox.up import Options, Parts, run
 
 DOWN_PATIENCE_S = 45.0
 _KILL_PATIENCE_S = 10.0
+_DEAD = ("Z", "X")  # states of a process that has ended and that its parent has not looked at
 _HINT = "Start one: stanzagate sandbox up --dir DIR"
 
 
@@ -40,14 +41,15 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The process with that number now; none when there is none."""
+        """The process with that number now; none when there is none that still runs."""
         try:
             text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
             return None
         # The program's name is in parentheses and may contain anything; field 3 follows the last one.
-        return cls(pid, int(text.rpartition(")")[2].split()[19]), boot)
+        fields = text.rpartition(")")[2].split()
+        return None if fields[0] in _DEAD else cls(pid, int(fields[19]), boot)
 
 
 @contextlib.contextmanager
@@ -142,11 +144,11 @@ def down(folder: Path) -> None:
             if not _ended(process, DOWN_PATIENCE_S):
                 signal.pidfd_send_signal(process, signal.SIGKILL)  # the kernel kills its parts with it
                 _ended(process, _KILL_PATIENCE_S)
-                _clean(layout)
         except ProcessLookupError:  # it was faster
-            return
+            pass
         except PermissionError:
             raise StanzagateError(f"The sandbox in {layout.folder} belongs to another user.") from None
+        _clean(layout)
     finally:
         os.close(process)
 

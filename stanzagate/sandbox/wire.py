@@ -23,6 +23,7 @@ TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 COMPONENT = "jabber:component:accept"
 CLIENT = "jabber:client"
+SERVER = "jabber:server"
 
 
 class StreamFailed(StanzagateError):
@@ -56,7 +57,7 @@ class Stream:
         """
         self._parser = ET.XMLPullParser(("start", "end"))
         self._depth = 0
-        version = " version='1.0'" if namespace == CLIENT else ""
+        version = "" if namespace == COMPONENT else " version='1.0'"
         await self.send(f"<stream:stream to={quoteattr(to)} xmlns='{namespace}' xmlns:stream='{STREAM}'{version}>")
         _, element = await self._event()
         if element.tag != f"{{{STREAM}}}stream":
