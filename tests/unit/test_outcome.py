@@ -6,9 +6,10 @@ import pytest
 
 from component.base import ns
 from component.base.link import Answer
+from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome, classify
 
-ECHO = f"<connectionRequest xmlns='{ns.CONNECTION_REQUEST}'><username>u</username><password>p</password></connectionRequest>"
+ECHO = serialise(Credentials("u", "p"))
 UNAVAILABLE = f"<service-unavailable xmlns='{ns.STANZAS}'/>"
 TEXT = f"<text xmlns='{ns.STANZAS}'>User session not found</text>"
 
