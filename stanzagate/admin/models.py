@@ -328,6 +328,7 @@ class HealthOut(BaseModel):
 
 
 class RotatedOut(BaseModel):
-    """How many stored credentials were sealed anew."""
+    """How many stored credentials were sealed anew, or would be."""
 
     sealed: int
+    dry_run: bool

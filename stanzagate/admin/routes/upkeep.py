@@ -11,8 +11,9 @@ from typing import IO
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Connection
+from sqlalchemy import Connection, distinct, func, select
 
+from component.gate.registry import device_table
 from stanzagate import backup
 from stanzagate.admin.models import RotatedOut
 from stanzagate.admin.routes import Asked, By
@@ -54,6 +55,14 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 @router.post("/credentials/rotation")
-async def rotate_key(services: Asked, by: By) -> RotatedOut:
+async def rotate_key(services: Asked, by: By, dry_run: bool = False) -> RotatedOut:
     """Seal every stored credential with a new key. An interrupted rotation is gone on with."""
-    return RotatedOut(sealed=await services.devices.rotate_key(by.actor))
+    if dry_run:
+        return RotatedOut(sealed=await services.store.read(_sealed), dry_run=True)
+    return RotatedOut(sealed=await services.devices.rotate_key(by.actor), dry_run=False)
+
+
+def _sealed(connection: Connection) -> int:
+    columns = device_table.c
+    statement = select(func.count(distinct(columns.key))).where(columns.credentials.is_not(None))
+    return connection.execute(statement).scalar_one()

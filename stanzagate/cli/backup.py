@@ -1,0 +1,110 @@
+"""``stanzagate backup``: save and restore a deployment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stanzagate.cli import files, output
+from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
+
+if TYPE_CHECKING:
+    from stanzagate.backup import BackupInfo
+
+app = output.application()
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.callback()
+def _backup(ctx: typer.Context, directory: Directory = None, socket: Socket = None) -> None:
+    """Save and restore everything: policy, devices, audit record, keys and configuration."""
+    remember(ctx, directory, socket)
+
+
+@app.command(epilog="Example:  stanzagate backup create /var/backups/stanzagate.tar")
+def create(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The archive; may be -.")],
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+    socket: Socket = None,
+) -> None:
+    """Write an archive of the running deployment. It holds every key and secret: keep it safe."""
+    with (
+        service(ctx, directory, socket) as client,
+        files.private_output(file, overwrite=overwrite) as archive,
+        client.stream("POST", "/v1/backups", patience=None) as response,
+    ):
+        size = 0
+        for piece in response.iter_bytes():
+            archive.write(piece)
+            size += len(piece)
+    if file == files.STANDARD:
+        return
+    if as_json:
+        output.document({"file": file, "bytes": size})
+    else:
+        output.say(f"{file}: {size} bytes. It holds every key and secret of the deployment.")
+
+
+@app.command(epilog="Example:  stanzagate backup restore stanzagate.tar --dir /var/lib/stanzagate --dry-run")
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An archive of `backup create`; may be -.")],
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the deployment.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there; it is kept as NAME.before-restore-TIME.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring back a deployment from an archive, after checking all of it. The service must not be running."""
+    from stanzagate.backup import restore as restore_all  # noqa: PLC0415  # slow to import
+
+    with _archive(file) as archive:
+        info = restore_all(archive, folder, actor=_actor(), overwrite=overwrite, dry_run=dry_run)
+    answer = _plain(info)
+    if as_json:
+        output.document({**answer, "dir": str(folder), "dry_run": dry_run})
+        return
+    made = output.when(info.created)
+    if dry_run:
+        output.say(f"Nothing was changed (--dry-run). The archive of {made} is whole; these files would be written:")
+    else:
+        output.say(f"{folder} is what it was at {made}: {info.audit_rows} audit rows. Restored:")
+    for member in info.members:
+        output.say(f"  {member}")
+
+
+@contextmanager
+def _archive(name: str) -> Iterator[Path]:
+    if name != files.STANDARD:
+        yield Path(name)
+        return
+    with tempfile.TemporaryDirectory() as folder, files.opened(name) as stream:
+        copy = Path(folder) / "archive"
+        copy.touch(mode=0o600)
+        with copy.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        yield copy
+
+
+def _actor() -> str:
+    from stanzagate.admin.access import unix_caller  # noqa: PLC0415  # slow to import
+
+    return unix_caller(os.getuid()).actor
+
+
+def _plain(info: BackupInfo) -> dict[str, Any]:
+    return {
+        "created": info.created, "version": info.version, "revision": info.revision,
+        "audit_rows": info.audit_rows, "members": list(info.members),
+    }  # fmt: skip

@@ -1,0 +1,95 @@
+"""Files that are named on the command line; ``-`` is standard input or output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from component.base.errors import Conflict, InputError
+
+CHUNK = 256 * 1024
+STANDARD = "-"
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """A file to read.
+
+    :raises InputError: it cannot be read.
+    """
+    if name == STANDARD:
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(name).open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from None
+    with file:
+        yield file
+
+
+def read_secret(name: str) -> str:
+    """The first line of a file.
+
+    :raises InputError: it cannot be read, or is empty.
+    """
+    with opened(name) as file:
+        try:
+            text = file.read(64 * 1024).decode("utf-8")
+        except (UnicodeDecodeError, OSError):
+            raise InputError(f"{name} cannot be read as text.") from None
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise InputError(f"{name} is empty.", hint="Write the password into it, in one line.")
+    return secret
+
+
+def chunks(file: BinaryIO, what: str) -> Iterator[bytes]:
+    """A file piece by piece, with a progress bar on a terminal."""
+    size = 0
+    with contextlib.suppress(OSError, ValueError):
+        size = os.fstat(file.fileno()).st_size
+    if not sys.stderr.isatty():
+        while piece := file.read(CHUNK):
+            yield piece
+        return
+    from rich.console import Console  # noqa: PLC0415  # only terminals need it
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=size or None)
+        while piece := file.read(CHUNK):
+            yield piece
+            progress.advance(task, len(piece))
+
+
+@contextlib.contextmanager
+def private_output(name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file to write that only its owner may read; it appears when it is whole.
+
+    :raises Conflict: it exists.
+    :raises InputError: it cannot be written.
+    """
+    if name == STANDARD:
+        yield sys.stdout.buffer
+        return
+    path = Path(name)
+    if path.exists() and not overwrite:
+        raise Conflict(f"{name} exists already.", hint="Choose another name, or give --overwrite.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{name} cannot be written: {error.strerror}.") from None

@@ -1,0 +1,119 @@
+"""Showing things: text for people and pipes, one JSON document for programs, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from component.base.errors import StanzagateError
+
+SHOWN_DETAILS = 100
+
+
+def application(**settings: Any) -> typer.Typer:
+    """A group of commands, with help in plain text, which can be read everywhere."""
+    return typer.Typer(
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        no_args_is_help=settings.pop("no_args_is_help", True),
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+        **settings,
+    )
+
+
+def plain(text: object) -> str:
+    """Text that cannot play tricks on a terminal: control characters are escaped."""
+    raw = str(text)
+    return raw if raw.isprintable() else "".join(char if char.isprintable() else _escaped(char) for char in raw)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def say(text: str = "") -> None:
+    """A line on stdout."""
+    sys.stdout.write(f"{plain(text)}\n")
+
+
+def tell(text: str) -> None:
+    """A line on stderr, for what is not the result."""
+    sys.stderr.write(f"{plain(text)}\n")
+
+
+def document(data: Any) -> None:
+    """The one JSON document of a command."""
+    json.dump(data, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    sys.stdout.write("\n")
+
+
+def error(failure: StanzagateError) -> None:
+    """An expected error: what, what to do, and further lines."""
+    tell(f"stanzagate: error: {failure.message}")
+    if failure.hint:
+        tell(f"  {failure.hint}")
+    for detail in failure.details[:SHOWN_DETAILS]:
+        tell(f"  - {detail}")
+    if len(failure.details) > SHOWN_DETAILS:
+        tell(f"  … and {len(failure.details) - SHOWN_DETAILS} more.")
+
+
+def when(seconds: float | None, none: str = "") -> str:
+    """A point in time, in UTC."""
+    if seconds is None:
+        return none
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns. Nothing is ever cut off; on a terminal that is too narrow, cells are folded."""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(row[place]) for row in [list(headers), *cells]) for place in range(len(headers))]
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _folded(headers, cells)
+        return
+    for row in (headers, *cells):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(f"{line.rstrip()}\n")
+
+
+def _folded(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # noqa: PLC0415  # only narrow terminals need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(box=None, pad_edge=False, show_edge=False)
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for row in cells:
+        shown.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(shown)
+
+
+def change(answer: dict[str, Any], *, as_json: bool) -> None:
+    """What a change did, or would do."""
+    if as_json:
+        document(answer)
+        return
+    if answer["dry_run"]:
+        say("Nothing was changed (--dry-run). It would be:")
+    say(answer["summary"])
+    for line in _effects("loses", answer["loses"]):
+        say(line)
+    for line in _effects("gains", answer["gains"]):
+        say(line)
+
+
+def _effects(verb: str, items: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for item in items:
+        examples = ", ".join(item["examples"])
+        more = "" if item["devices"] <= len(item["examples"]) else ", …"
+        noun = "device" if item["devices"] == 1 else "devices"
+        yield f"  {verb}  {item['requester']}  {item['devices']} {noun}: {examples}{more}"
