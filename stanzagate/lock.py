@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from component.base.errors import Conflict, InputError
+from component.base.files import own_like_folder
 
 
 class DeploymentLock:
@@ -29,6 +30,7 @@ class DeploymentLock:
     def __enter__(self) -> Self:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            own_like_folder(self.path)
         except OSError as error:
             raise InputError(
                 f"The lock {self.path} cannot be taken: {error.strerror}.",

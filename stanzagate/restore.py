@@ -9,7 +9,7 @@ from pathlib import Path
 
 from component.base.audit import Audit, AuditKey, verify
 from component.base.errors import Conflict, InputError, StanzagateError
-from component.base.files import sync_folder
+from component.base.files import own_like_folder, sync_folder
 from component.base.store import Store
 from stanzagate import migrations, snapshot
 from stanzagate.archive import (
@@ -131,15 +131,22 @@ def _put_in_place(manifest: Manifest, scratch: Path, target: Path, suffix: str) 
     moves |= {scratch / member.name: target / member.name for member in manifest.members}
     snapshot.set_aside(targets[DATABASE], suffix)
     for source, path in sorted(moves.items(), key=lambda move: move[0] == sources[DATABASE]):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(path.parent)
         if path.exists():
             path.replace(path.with_name(path.name + suffix))
-        source.replace(path)
+        own_like_folder(source.replace(path))
     head = targets[AUDIT_HEAD]
     for evidence in head.parent.glob(f"{head.name}.evidence-*"):  # about the record that was replaced
         evidence.replace(evidence.with_name(evidence.name.replace(".evidence", f"{suffix}.evidence")))
     for folder in {path.parent for path in moves.values()}:
         sync_folder(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700)
+        own_like_folder(folder)
 
 
 def _record(

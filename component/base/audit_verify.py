@@ -211,6 +211,9 @@ class _Verifier:
         before_sound = True
         for row in read_rows(self.store, last_seq):
             self.rows += 1
+            if not isinstance(row.seq, int):
+                self._report(0, ProblemKind.INSERTED, f"a row has {row.seq!r:.40} for a number")
+                continue
             if row.seq in self.anchor_hashes:
                 self.anchor_hashes[row.seq] = row.hash
             expected = before.seq + 1 if before is not None else 1

@@ -44,3 +44,13 @@ def sync_folder(folder: Path) -> None:
 def open_to_others(path: Path) -> bool:
     """Whether anybody but the owner may read or write the file."""
     return bool(path.stat().st_mode & 0o077)
+
+
+def own_like_folder(path: Path) -> None:
+    """Let a file or folder that root made belong to whom its folder belongs: the service runs as another user.
+
+    :raises OSError: when that is not possible.
+    """
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)

@@ -216,6 +216,13 @@ def test_inserted_between_by_renumbering(record: Record) -> None:
     assert (6, "changed") in record.found() or (6, "reordered") in record.found()
 
 
+@pytest.mark.parametrize("number", ["'x'", "2.5", "NULL"])
+def test_a_number_that_is_none(record: Record, number: str) -> None:
+    record.sql("CREATE TABLE other AS SELECT * FROM audit", "DROP TABLE audit", "ALTER TABLE other RENAME TO audit")
+    record.sql(copied(number, 5))
+    assert (0, "inserted") in record.found()
+
+
 def test_duplicate_number(record: Record) -> None:
     record.sql("CREATE TABLE other AS SELECT * FROM audit", "DROP TABLE audit", "ALTER TABLE other RENAME TO audit")
     record.sql("INSERT INTO audit SELECT * FROM audit WHERE seq=5")

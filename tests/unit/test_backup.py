@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -187,6 +187,17 @@ def test_nothing_is_overwritten_by_accident(service: Service, tmp_path: Path) ->
     kept.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_restores_belongs_to_the_service(service: Service, tmp_path: Path) -> None:
+    create(service.deployment, tmp_path / "a.tar")
+    target = tmp_path / "r"
+    target.mkdir()
+    os.chown(target, 12345, 12345)
+    restore(tmp_path / "a.tar", target, actor="x")
+    restore(tmp_path / "a.tar", target, actor="x", overwrite=True)
+    assert {path.stat().st_uid for path in target.rglob("*")} == {12345}
+
+
 def test_dry_run_leaves_no_folder(service: Service, tmp_path: Path) -> None:
     create(service.deployment, tmp_path / "a.tar")
     restore(tmp_path / "a.tar", tmp_path / "r", actor="x", dry_run=True)
@@ -206,7 +217,7 @@ def test_a_running_service_is_in_the_way(service: Service, tmp_path: Path) -> No
     with pytest.raises(Conflict, match=f"process {holder.pid}"):
         restore(tmp_path / "a.tar", service.folder, actor="x", overwrite=True)
     holder.communicate()
-    with DeploymentLock(service.folder / "data/gate.db"), contextlib.suppress(Conflict):
+    with DeploymentLock(service.folder / "data/gate.db"):
         pass
     assert verified(service.folder) == 5
 
