@@ -37,12 +37,12 @@ async def demonstrate(kind: str, console: Console) -> list[Step]:
 def summary(kind: str, steps: list[Step]) -> Table:
     """The table at the end."""
     table = Table(title=f"Stanzagate on {kind}", box=box.SIMPLE_HEAD, title_justify="left")
-    for name in ("who", "what", "must be", "was", "Inform of the device"):
+    for name in ("who", "what", "must be", "was", "device's Inform"):
         table.add_column(name)
     table.add_column("ms", justify="right")
     table.add_column("")
     for step in steps:
-        informed = step.informed or "none"
+        informed = step.informed
         verdict = "ok" if step.done else "BAD"
         table.add_row(step.who, step.what, step.expected, step.seen, informed, f"{step.elapsed_ms:.1f}", verdict)
     return table

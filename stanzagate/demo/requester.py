@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-from slixmpp import ClientXMPP
+from slixmpp import JID, ClientXMPP
 from slixmpp.exceptions import IqError, IqTimeout
 
 from component.base import ns
@@ -40,7 +40,8 @@ class Requester:
 
     async def request(self, to: str, username: str = "", password: str = "") -> Answer:
         """Send a connection request to `to` and wait for its answer; no credentials means: the gate fills them in."""
-        iq = self._stream.make_iq_get(ito=to)
+        # slixmpp compares the sender of an answer in prepared form, and ejabberd keeps the spelling that was sent.
+        iq = self._stream.make_iq_get(ito=JID(to))
         request = Element(f"{{{ns.CONNECTION_REQUEST}}}connectionRequest")
         SubElement(request, f"{{{ns.CONNECTION_REQUEST}}}username").text = username
         SubElement(request, f"{{{ns.CONNECTION_REQUEST}}}password").text = password

@@ -77,20 +77,20 @@ class Demonstration:
 
     async def _allowed_and_refused(self) -> AsyncIterator[Step]:
         first, second, third = self._devices[:3]
-        yield await self._ask("acs1", first, "wakes", "accepted", known=True)
-        yield await self._ask("acs1", second, "wakes, credentials from the gate", "accepted")
-        yield await self._ask("acs2", first, "wakes", "accepted")
-        yield await self._ask("acs2", second, "asks for, not its device", FORBIDDEN)
-        yield await self._ask("acs3", first, "asks for, has no rule", FORBIDDEN)
-        yield await self._ask("rogue", first, "asks for, knows the password", FORBIDDEN, known=True)
+        yield await self._ask("acs1", first, "wakes {}", "accepted", known=True)
+        yield await self._ask("acs1", second, "wakes {}, password from the gate", "accepted")
+        yield await self._ask("acs2", first, "wakes {}", "accepted")
+        yield await self._ask("acs2", second, "asks for {}, has no rule for it", FORBIDDEN)
+        yield await self._ask("acs3", first, "asks for {}, has no rule", FORBIDDEN)
+        yield await self._ask("rogue", first, "asks for {}, knows its password", FORBIDDEN, known=True)
         yield await self._operator(third)
 
     async def _suspended(self) -> AsyncIterator[Step]:
         jid = self._accounts["acs1"]["jid"]
         yield await self._command(f"jid suspend {jid}", "done")
-        yield await self._ask("acs1", self._devices[0], "asks for, suspended", FORBIDDEN)
+        yield await self._ask("acs1", self._devices[0], "asks for {}, is suspended", FORBIDDEN)
         yield await self._command(f"jid resume {jid}", "done")
-        yield await self._ask("acs1", self._devices[0], "wakes again", "accepted")
+        yield await self._ask("acs1", self._devices[0], "wakes {} again", "accepted")
 
     async def _ask(self, who: str, device: dict[str, Any], what: str, expected: str, *, known: bool = False) -> Step:
         before = await self._last_inform(device["id"])
@@ -105,7 +105,7 @@ class Demonstration:
         if answer.accepted:
             informed = await self._wait_for_inform(device["id"], before)
         seen = "accepted" if answer.accepted else answer.text
-        return Step(who, f"{what} {bare}", expected, seen, elapsed, informed)
+        return Step(who, what.format(bare.partition("@")[0]), expected, seen, elapsed, informed)
 
     async def _operator(self, device: dict[str, Any]) -> Step:
         before = await self._last_inform(device["id"])
@@ -128,7 +128,7 @@ class Demonstration:
         found = {device["id"]: len(await self._local.informs(device["id"])) for device in self._devices}
         expected = {device["id"]: self._woken[device["id"]] for device in self._devices}
         return Step(
-            "recorder", "counts the Informs of all devices", _counted(expected), _counted(found),
+            "recorder", "Informs of all devices", _counted(expected), _counted(found),
             (time.perf_counter() - started) * 1000,
         )  # fmt: skip
 
