@@ -66,7 +66,7 @@ def prepare(text: str) -> Jid:
     """
     try:
         jid = JID(text)
-    except InvalidJID as error:
+    except (InvalidJID, UnicodeEncodeError) as error:  # the latter: lone surrogates
         raise JidError(f"{_shown(text)} is not a JID: {error}.", hint="Write local@domain/resource.") from error
     domain = jid.domain
     if not domain:
