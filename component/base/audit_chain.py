@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 CHAIN_BYTES = 16
 MICROSECONDS = 1_000_000
 
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str
+).encode
+
 _big = BigInteger().with_variant(Integer, "sqlite")  # there INTEGER has 64 bits, and is the row's own key
 
 audit_table = Table(
@@ -101,8 +105,7 @@ def canonical_detail(detail: Mapping[str, Any]) -> str:
 
     :raises ValueError: for NaN and infinities, which JSON does not know.
     """
-    text = json.dumps(detail, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
-    return clean(text)
+    return clean(_canonical(detail))
 
 
 @dataclass(frozen=True, slots=True)
