@@ -105,7 +105,7 @@ def canonical_detail(detail: Mapping[str, Any]) -> str:
 
     :raises ValueError: for NaN and infinities, which JSON does not know.
     """
-    return clean(_canonical(detail))
+    return clean(_canonical(dict(detail)))
 
 
 @dataclass(frozen=True, slots=True)
