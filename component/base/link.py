@@ -132,7 +132,7 @@ class Link:
 
     async def run(self) -> None:
         """Keep the attachment up until `close` is called or the task is cancelled."""
-        self._spawn(f"{self.name}.stream", self.stream.run_filters())
+        sending = self._spawn(f"{self.name}.stream", self.stream.run_filters())
         delay = FIRST_DELAY
         try:
             while not self.closed:
@@ -146,6 +146,8 @@ class Link:
                 delay = min(delay * 2, LONGEST_DELAY)
         finally:
             self.stream.abort()
+            if isinstance(sending, asyncio.Task):
+                sending.cancel()  # slixmpp's loop never ends by itself, and the task group would wait for it
 
     @property
     def closed(self) -> bool:
