@@ -34,7 +34,13 @@ GRACE_SECONDS = 10
 _PEERCRED = struct.Struct("3i")
 
 
-class _UnixProtocol(H11Protocol):
+class _Protocol(H11Protocol):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.access_log = False  # it has query strings; `Access` keeps a log without them
+
+
+class _UnixProtocol(_Protocol):
     """Knows the user at the other end (unix(7), SO_PEERCRED)."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,7 +51,7 @@ class _UnixProtocol(H11Protocol):
         self.app_state = {**self.app_state, PEER: unix_caller(uid)}
 
 
-class _TcpProtocol(H11Protocol):
+class _TcpProtocol(_Protocol):
     """Does not wait for ever for a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -138,7 +144,7 @@ class AdminServer:
     def _token_holder(self, scope: Scope) -> Caller | None:
         return self._tokens.caller(token_of(scope))
 
-    def _server(self, protocol: type[H11Protocol], identify: Any, connections: int | None = None) -> _Server:
+    def _server(self, protocol: type[_Protocol], identify: Any, connections: int | None = None) -> _Server:
         config = uvicorn.Config(
             cast(Any, Access(self._app, identify, self._closing)),
             http=protocol, ws="none", lifespan="off", loop="none", log_config=None, access_log=False,
