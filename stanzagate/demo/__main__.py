@@ -16,7 +16,7 @@ from component.base.errors import StanzagateError
 from stanzagate.demo.local import sandbox
 from stanzagate.demo.steps import Demonstration, Step
 
-_WIDTH = 120  # of the summary when it is not printed on a terminal
+_WIDTH = 132  # of the summary when it is not printed on a terminal
 
 
 async def demonstrate(kind: str, console: Console) -> list[Step]:
@@ -83,9 +83,8 @@ def main() -> int:
     failed = sum(not step.done for step in steps)
     woken = sum(step.seen == "accepted" for step in steps)
     refused = sum(step.seen == "auth/forbidden" for step in steps)
-    console.print(
-        f"{woken} requests allowed and delivered, {refused} refused; {failed} of {len(steps)} steps failed."
-    )
+    console.print(f"{woken} requests allowed and delivered, {refused} refused.")
+    console.print(f"{failed} of {len(steps)} steps FAILED." if failed else "Every step did what it must.")
     return 1 if failed else 0
 
 
