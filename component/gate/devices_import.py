@@ -27,7 +27,7 @@ from component.gate.devices_read import COLUMNS
 from component.gate.lines import BadLines, CsvReader
 from component.gate.registry import delete_outdated, delete_unpublished, device_table
 from component.gate.rules import counted, device_jid, device_key, group_name, policy_state_table
-from component.gate.table import GROUP_SEPARATOR, DeviceRow, DeviceTable, joined
+from component.gate.table import GROUP_SEPARATOR, DeviceRow, DeviceTable, give_memory_back, joined
 
 if TYPE_CHECKING:
     from component.gate.devices import Devices
@@ -199,6 +199,8 @@ async def run(
     devices.journal = None
     if lines.replaced and not dry_run:
         await _forget(devices, delete_outdated)
+    del lines, before
+    await asyncio.to_thread(give_memory_back)
     return published
 
 

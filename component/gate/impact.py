@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from component.gate.changes import Loss
 from component.gate.index import PolicyIndex
 from component.gate.scopes import ALL_DEVICES, Held, Scope, TargetKey
-from component.gate.table import UNKNOWN, DeviceTable
+from component.gate.table import UNKNOWN, DeviceTable, Groups
 
 EXAMPLES = 10
 
@@ -38,7 +38,7 @@ def of_rules(index: PolicyIndex, bare: str, after: Scope, census: Census | None 
     return tuple(loses), tuple(gains)
 
 
-def of_device(index: PolicyIndex, number: int, after: frozenset[str] | None) -> tuple[Losses, Losses]:
+def of_device(index: PolicyIndex, number: int, after: Groups | None) -> tuple[Losses, Losses]:
     """Who loses and gains a device when its groups become `after`, or when it is removed (None).
 
     A removed device keeps what everybody may do to unknown devices; that is no access to it.
@@ -58,7 +58,7 @@ def of_device(index: PolicyIndex, number: int, after: frozenset[str] | None) -> 
     return tuple(loses), tuple(gains)
 
 
-def of_new_device(index: PolicyIndex, device_id: str, groups: frozenset[str]) -> Losses:
+def of_new_device(index: PolicyIndex, device_id: str, groups: Groups) -> Losses:
     """Who may wake a device that is to be registered."""
     return tuple(
         Loss(requester, 1, (device_id,))

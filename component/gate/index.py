@@ -15,7 +15,7 @@ from component.gate.rules import Effect, Rule, Suspension, Target, TargetKind
 from component.gate.scopes import ALL_DEVICES, FOREVER, NO_RULE, Scope, TargetKey, Verdict, held_rule, held_suspension
 from component.gate.table import DeviceRef, DeviceTable
 
-MEMO_LIMIT = 500_000
+MEMO_LIMIT = 200_000
 """So many verdicts are remembered; then all are forgotten at once."""
 
 

@@ -38,7 +38,7 @@ from component.gate.rules import (
 )
 from component.gate.rules_csv import checked_expiry, format_time, written_rules
 from component.gate.scopes import Scope, held_rule, held_suspension
-from component.gate.table import DeviceTable
+from component.gate.table import DeviceTable, give_memory_back
 
 if TYPE_CHECKING:
     from component.base.link import Spawn
@@ -115,6 +115,7 @@ class Policy:
         epoch, generation, table, rules, suspensions = await self._store.read(_read)
         self.index.fill(rules, suspensions)
         self.index.use(table)
+        await asyncio.to_thread(give_memory_back)
         self.changes.epoch, self.changes.generation = epoch, generation
         self.changes.available = True
         self._wake.set()

@@ -26,7 +26,7 @@ from component.base.store import metadata
 from component.gate.rules import policy_state_table
 from component.gate.table import DeviceTable, TableBuilder
 
-READ_ROWS = 5_000
+READ_ROWS = 1_000
 
 device_table = Table(
     "device",

@@ -130,30 +130,18 @@ class Scope:
 
         :param device: a number, or -1, which no rule names.
         """
-        suspended = self.suspended
-        if self.parent is not None:
-            suspended = _longer(suspended, self.parent.suspended)
-        if suspended is not None:
-            return suspended.verdict
-        keys = (ALL_DEVICES, device, *groups)
-        decided = self._best(self.deny, keys)
-        if self.parent is not None:
-            decided = _longer(decided, self._best(self.parent.deny, keys))
+        parent = self.parent
+        decided = self.suspended if parent is None else _longer(self.suspended, parent.suspended)
         if decided is None:
-            decided = self._best(self.allow, keys)
-            if self.parent is not None:
-                decided = _longer(decided, self._best(self.parent.allow, keys))
+            keys = (ALL_DEVICES, device, *groups)
+            decided = _best(self.deny, keys)
+            if parent is not None:
+                decided = _longer(decided, _best(parent.deny, keys))
+            if decided is None:
+                decided = _best(self.allow, keys)
+                if parent is not None:
+                    decided = _longer(decided, _best(parent.allow, keys))
         return NO_RULE if decided is None else decided.verdict
-
-    @staticmethod
-    def _best(rules: dict[TargetKey, Held], keys: tuple[TargetKey, ...]) -> Held | None:
-        best: Held | None = None
-        if rules:
-            for key in keys:
-                held = rules.get(key)
-                if held is not None:
-                    best = held if best is None else _longer(best, held)
-        return best
 
     def copy(self) -> Scope:
         """An independent copy of this scope and its resources, with nothing worked out."""
@@ -164,6 +152,16 @@ class Scope:
             twin = other.resources[resource] = scope.copy()
             twin.parent = other
         return other
+
+
+def _best(rules: dict[TargetKey, Held], keys: tuple[TargetKey, ...]) -> Held | None:
+    best: Held | None = None
+    if rules:
+        for key in keys:
+            held = rules.get(key)
+            if held is not None:
+                best = held if best is None else _longer(best, held)
+    return best
 
 
 def _longer(first: Held | None, second: Held | None) -> Held | None:

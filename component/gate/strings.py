@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _EMPTY = 0xFFFFFFFF
 _REMOVED = 0xFFFFFFFE
+_END = "\0"  # stands behind every text in the blob, so that no text is found that another one begins with
 _CROWDED = 0.6  # at linear probing, a miss looks at about 3.6 slots then
 _FULL = 0.8
 _SMALLEST = 64
@@ -24,17 +25,18 @@ class StringTable:
     """Texts that are all different, each with a number that the owner chose, and a suffix that is only kept.
 
     Numbers are dense: entry `n` can be set when entries `0 … n-1` were set before (removed ones count). A text is
-    at most 65,535 bytes long with its suffix.
+    at most 65,534 bytes long with its suffix, and neither has a NUL character.
     """
 
-    __slots__ = ("_blob", "_filled", "_lengths", "_slots", "_starts", "_wasted", "_wholes")
+    __slots__ = ("_blob", "_filled", "_lengths", "_mask", "_slots", "_starts", "_wasted", "_wholes")
 
     def __init__(self) -> None:
         self._blob = bytearray()
         self._starts = array("I")  # where the text begins in the blob
         self._lengths = array("H")  # bytes of the text; 0 when the number is not in use
-        self._wholes = array("H")  # bytes of text and suffix
+        self._wholes = array("H")  # bytes of text, end mark and suffix
         self._slots = array("I", [_EMPTY]) * _SMALLEST
+        self._mask = _SMALLEST - 1
         self._filled = 0  # slots that are not empty
         self._wasted = 0  # bytes of the blob that nobody refers to
 
@@ -44,18 +46,13 @@ class StringTable:
 
     def find(self, text: str) -> int:
         """The number of `text`, or -1."""
-        key = text.encode()
+        key = (text + _END).encode()
         slots = self._slots
-        mask = len(slots) - 1
-        at = hash(text) & mask
+        at = hash(text) & self._mask
         while (number := slots[at]) != _EMPTY:
-            if (
-                number != _REMOVED
-                and self._lengths[number] == len(key)
-                and self._blob.startswith(key, self._starts[number])
-            ):
+            if number != _REMOVED and self._blob.startswith(key, self._starts[number]):
                 return number
-            at = (at + 1) & mask
+            at = (at + 1) & self._mask
         return -1
 
     def text(self, number: int) -> str:
@@ -66,7 +63,7 @@ class StringTable:
     def suffix(self, number: int) -> str:
         """What was given as the suffix of `number`."""
         start = self._starts[number]
-        return self._blob[start + self._lengths[number] : start + self._wholes[number]].decode()
+        return self._blob[start + self._lengths[number] + 1 : start + self._wholes[number]].decode()
 
     def set(self, number: int, text: str, suffix: str = "") -> None:
         """Give `number` a text. Its former text is forgotten; a number that had this text loses it.
@@ -81,7 +78,7 @@ class StringTable:
             self.remove(number)
         if holder not in (-1, number):
             self.remove(holder)
-        key, tail = text.encode(), suffix.encode()
+        key, tail = text.encode(), (_END + suffix).encode()
         if number == len(self):
             self._starts.append(0)
             self._lengths.append(0)
@@ -100,7 +97,7 @@ class StringTable:
         if not self._lengths[number]:
             return
         slots = self._slots
-        mask = len(slots) - 1
+        mask = self._mask
         at = hash(self.text(number)) & mask
         while slots[at] != number:
             at = (at + 1) & mask
@@ -121,7 +118,7 @@ class StringTable:
 
     def adopt(self, slots: array[int]) -> None:
         """Use what `grown` made; nothing may have been set or removed in between."""
-        self._slots = slots
+        self._slots, self._mask = slots, len(slots) - 1
         self._filled = len(slots) - slots.count(_EMPTY)
 
     @property
@@ -147,7 +144,7 @@ class StringTable:
         other = StringTable()
         other._blob = self._blob[:]
         other._starts, other._lengths, other._wholes = self._starts[:], self._lengths[:], self._wholes[:]
-        other._slots = self._slots[:]
+        other._slots, other._mask = self._slots[:], self._mask
         other._filled, other._wasted = self._filled, self._wasted
         return other
 
@@ -157,9 +154,10 @@ class StringTable:
         :returns: the hashes that `place` wants.
         """
         keys = [text.encode() for text in texts]
-        whole = b"".join([key + tail.encode() for key, tail in zip(keys, suffixes, strict=True)])
+        ends_ = [(_END + suffix).encode() for suffix in suffixes]
+        whole = b"".join([part for pair in zip(keys, ends_, strict=True) for part in pair])
         lengths = np.fromiter(map(len, keys), np.int64, len(keys))
-        tails = np.fromiter((len(tail.encode()) for tail in suffixes), np.int64, len(keys))
+        tails = np.fromiter(map(len, ends_), np.int64, len(keys))
         ends = np.cumsum(lengths + tails)
         starts = len(self._blob) + ends - lengths - tails
         self._blob += whole
@@ -206,7 +204,7 @@ class StringTable:
 
     def _place(self, number: int, hashed: int) -> None:
         slots = self._slots
-        mask = len(slots) - 1
+        mask = self._mask
         at = hashed & mask
         while slots[at] < _REMOVED:
             at = (at + 1) & mask

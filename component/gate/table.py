@@ -5,6 +5,9 @@ A number is valid until control goes back to the event loop: an import puts a wh
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +18,10 @@ from numpy.typing import NDArray
 from component.base.jid import Jid
 from component.gate.strings import StringTable
 
-Groups = frozenset[str]
-NO_GROUPS: Groups = frozenset()
+Groups = tuple[str, ...]
+"""Sorted names, each once; far smaller than a set, and there may be tens of thousands of them."""
+
+NO_GROUPS: Groups = ()
 UNKNOWN = -1
 GROUP_SEPARATOR = ";"
 
@@ -55,7 +60,7 @@ def joined(groups: Iterable[str]) -> str:
 
 def split(groups: str) -> Groups:
     """The opposite of `joined`."""
-    return frozenset(groups.split(GROUP_SEPARATOR)) if groups else NO_GROUPS
+    return tuple(map(sys.intern, groups.split(GROUP_SEPARATOR))) if groups else NO_GROUPS
 
 
 class DeviceTable:
@@ -93,7 +98,7 @@ class DeviceTable:
 
     def ref(self, number: int) -> DeviceRef:
         """Id and full JID of a device."""
-        return DeviceRef(self.id(number), Jid(self.jids.text(number), self.jids.suffix(number)[1:]))
+        return DeviceRef(self.id(number), Jid(self.jids.text(number), self.jids.suffix(number)))
 
     def id(self, number: int) -> str:
         """The id of a device as it was registered."""
@@ -139,7 +144,7 @@ class DeviceTable:
             number = len(self.ids)
             self._members.append(0)
         self.ids.set(number, row.key, "" if row.id == row.key else row.id)
-        self.jids.set(number, row.bare, f"/{row.resource}")
+        self.jids.set(number, row.bare, row.resource)
         self._members[number] = self._set_number(row.groups)
         return number
 
@@ -175,6 +180,12 @@ class DeviceTable:
         return number
 
 
+def give_memory_back() -> None:
+    """Return what big temporary arrays have used to the system, where the C library keeps it otherwise (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class TableBuilder:
     """Builds a `DeviceTable` from many rows at once, several times faster than `DeviceTable.put`.
 
@@ -196,7 +207,7 @@ class TableBuilder:
         table = self._table
         names = ["" if shown == key else shown for shown, key in zip(ids, keys, strict=True)]
         self._id_hashes.append(table.ids.extend(keys, names))
-        self._jid_hashes.append(table.jids.extend(bares, [f"/{resource}" for resource in resources]))
+        self._jid_hashes.append(table.jids.extend(bares, resources))
         try:
             table._members.extend(map(table._set_numbers.__getitem__, groups))
         except KeyError:
