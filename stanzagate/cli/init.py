@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -12,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from stanzagate.cli import output
+from stanzagate.cli.options import AsJson
 from stanzagate.config import ServerKind
 from stanzagate.production import Choices, Written, write
 
@@ -41,7 +42,7 @@ def init(  # noqa: PLR0917  typer makes options of parameters
         bool, typer.Option("--force", help="Replace what is there; keys and secrets are kept all the same.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a production deployment: configuration, secrets, CAs, server snippets and a hardened systemd unit.
 
@@ -69,10 +70,11 @@ def _program() -> Path:
 
 def _show(choices: Choices, written: Written, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"dir": str(choices.folder), "dry_run": dry_run} | asdict(written)))
+        output.document({"dir": str(choices.folder), "dry_run": dry_run} | asdict(written))
         return
     for name in written.files:
         action = "kept" if name in written.kept else "would write" if dry_run else "wrote"
-        typer.echo(f"{action} {choices.folder / name}")
-    typer.echo("")
-    typer.echo(written.next_steps, nl=False)
+        output.say(f"{action} {choices.folder / name}")
+    output.say()
+    for line in written.next_steps.splitlines():
+        output.say(line)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from component.base.errors import StanzagateError
+from stanzagate.cli import output
+from stanzagate.cli.options import AsJson
 from stanzagate.config import ServerKind
 from stanzagate.sandbox.control import Options, Parts, down, up, up_detached
 from stanzagate.sandbox.plan import Layout
 
-app = typer.Typer(
-    name="sandbox",
-    help="A real server, the gate and accounts to try them with, on loopback, in one folder.",
-    no_args_is_help=True,
-)
+app = output.application(help="A real server, the gate and accounts to try them with, on loopback, in one folder.")
 
 Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the sandbox.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @app.command("up")
@@ -59,16 +56,19 @@ def down_command(folder: Folder, as_json: AsJson = False) -> None:
     """Stop the sandbox of DIR and everything that belongs to it; its files stay."""
     down(folder)
     if as_json:
-        typer.echo(json.dumps({"dir": str(Layout(folder).folder), "running": False}))
+        output.document({"dir": str(Layout(folder).folder), "running": False})
     else:
-        typer.echo(f"The sandbox in {Layout(folder).folder} is stopped.")
+        output.say(f"The sandbox in {Layout(folder).folder} is stopped.")
 
 
 def _tell(options: Options, *, detach: bool, as_json: bool) -> None:
     layout = Layout(options.folder)
     if as_json:
         told = {"dir": str(layout.folder), "server": options.kind, "running": True, "sandbox": str(layout.report)}
-        typer.echo(json.dumps(told))
+        output.document(told)
+        sys.stdout.flush()
         return
     end = f"stanzagate sandbox down --dir {layout.folder}" if detach else "Ctrl-C"
-    typer.echo(f"The sandbox is up ({options.kind}): {layout.report}\nStop it: {end}")
+    output.say(f"The sandbox is up ({options.kind}): {layout.report}")
+    output.say(f"Stop it: {end}")
+    sys.stdout.flush()  # whoever reads a pipe waits for this

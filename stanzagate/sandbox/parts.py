@@ -23,7 +23,7 @@ from stanzagate.sandbox.server import Command
 T = TypeVar("T")
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-STOP_PATIENCE_S = 10.0
+STOP_PATIENCE_S = 20.0  # `serve` answers what is outstanding first: up to its answer_timeout
 PROBE_INTERVAL_S = 0.05
 _TAIL_LINES = 5
 _TAIL_BYTES = 16_384
