@@ -152,6 +152,7 @@ class Parts:
         self.gateway.draining = True
         await self.link.drain(self._config.gate.answer_timeout + 1)
         await self.admin.stop()
+        await self.audit.flush()
 
     def cancel(self) -> None:
         """End everything that runs in the background."""
@@ -183,5 +184,6 @@ def _log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # slixmpp logs what it receives when it fails on it; that may carry a device's credentials.
     logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)

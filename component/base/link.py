@@ -126,7 +126,8 @@ class Link:
         self._ended = asyncio.Event()
         self._idle = asyncio.Event()
         self._reason = ""
-        self._quiet_about = ""
+        self._said = ""
+        self._taken = 0
 
     # Connecting
 
@@ -173,7 +174,7 @@ class Link:
         if self.state is LinkState.DETACHED:
             self.state = LinkState.ATTACHED
         self.counters.attached += 1
-        self._quiet_about = ""
+        self._said = ""
         self.attached.set()
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(True)
@@ -195,14 +196,16 @@ class Link:
         self._ended.set()
 
     def _complain(self) -> None:
-        if self._reason == self._quiet_about:
-            return
-        self._quiet_about = self._reason
+        """Say why the link is down, once; what the server itself says against us is worth a second line."""
         hint = ""
         if "not-authorized" in self._reason:
             hint = " Is the secret the one in the server's configuration?"
         elif "conflict" in self._reason:
             hint = " Is another program attached under this name?"
+        what = hint or "away"
+        if self._said == what or (self._said and not hint):
+            return
+        self._said = what
         log.warning(
             "%s: not attached to %s:%d as %s: %s.%s Trying again until it works; this is said once.",
             self.name, self.host, self.port, self.jid, self._reason.rstrip("."), hint,
@@ -241,7 +244,6 @@ class Link:
         request_id = token_hex(16)
         timer = asyncio.get_running_loop().call_later(timeout, self._expired, request_id)
         self._pending[request_id] = _Pending(to, on_answer, timer)
-        self._idle.clear()
         self.send(f"<iq type='{kind}' id='{request_id}' from='{quote(sender)}' to='{quote(to)}'>{payload}</iq>")
 
     async def iq(self, to: str, payload: str, *, timeout: float, sender: str = "", kind: str = "get") -> Element:
@@ -273,6 +275,7 @@ class Link:
     def _received(self, element: Element) -> bool:
         if element.tag == IQ and element.get("type") in ("result", "error"):
             return self._answered(element)
+        self._taken += 1
         return self._on_stanza(element)
 
     def _answered(self, element: Element) -> bool:
@@ -293,9 +296,8 @@ class Link:
 
     def _finish(self, request_id: str, pending: _Pending, answer: Element | Answer) -> None:
         del self._pending[request_id]
-        if not self._pending:
-            self._idle.set()
         pending.on_answer(answer)
+        self._idle.set()
 
     @property
     def pending(self) -> int:
@@ -310,13 +312,20 @@ class Link:
     # Closing
 
     async def drain(self, timeout: float) -> None:
-        """Wait until every request is answered, `timeout` seconds at most, then close the stream."""
+        """Answer what has been asked, `timeout` seconds at most, then close the stream.
+
+        `on_stanza` goes on being called, so that every request that the server hands over before the stream is closed
+        can be answered; it should refuse new work by now.
+        """
         self.state = LinkState.DRAINING
         try:
             async with asyncio.timeout(timeout):
-                while self._pending and self.attached.is_set():
-                    self._idle.clear()
-                    await self._idle.wait()
+                while self.attached.is_set():
+                    await self._answers()
+                    taken = self._taken
+                    await self._barrier()
+                    if taken == self._taken and not self._pending:
+                        break
         except TimeoutError:
             log.warning("%s: %d requests were still without an answer.", self.name, len(self._pending))
         for pending in self._pending.values():
@@ -326,6 +335,26 @@ class Link:
             self.stream.end()
             await self._ended.wait()
         self._ended.set()
+
+    async def _answers(self) -> None:
+        """Wait until nothing is outstanding, or the connection is lost."""
+        while self._pending and self.attached.is_set():
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _barrier(self) -> None:
+        """Wait until everything has arrived that the server had for us when this was called.
+
+        A result that nobody asked for, from us to us, comes back behind it, because the server writes to one
+        connection.
+        """
+        request_id, address = token_hex(16), f"drain@{self.jid}/{token_hex(4)}"
+        timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._expired, request_id)
+        self._pending[request_id] = _Pending(address, lambda _answer: None, timer)
+        self.send(f"<iq type='result' id='{request_id}' from='{address}' to='{address}'/>")
+        while request_id in self._pending and self.attached.is_set():
+            self._idle.clear()
+            await self._idle.wait()
 
 
 def quote(value: str) -> str:

@@ -282,6 +282,17 @@ class _PrivateCaVerifier(aioxmpp.security_layer.CertificateVerifier):  # type: i
         """Nothing is left to check."""
 
 
+class _AioxmppClient(aioxmpp.Client):  # type: ignore[misc]
+    """Without stream management (XEP-0198): stanzas that are written raw are not counted by the library, so that it
+    would take the server's acknowledgements for an error."""
+
+    async def _negotiate_stream(self, xmlstream: Any, features: Any) -> tuple[Any, bool]:
+        with contextlib.suppress(KeyError):
+            del features[aioxmpp.nonza.StreamManagementFeature]
+        result: tuple[Any, bool] = await super()._negotiate_stream(xmlstream, features)
+        return result
+
+
 class _AioxmppRequester(Requester):
     def __init__(self, library: aioxmpp.Client) -> None:
         super().__init__(str(library.local_jid))
@@ -339,7 +350,7 @@ async def _aioxmpp_client(
         certificate_verifier_factory=lambda: _PrivateCaVerifier(ca)
     )
     peer = (host, port, aioxmpp.connector.STARTTLSConnector())
-    library = aioxmpp.Client(aioxmpp.JID.fromstr(jid), security, override_peer=[peer], max_initial_attempts=1)
+    library = _AioxmppClient(aioxmpp.JID.fromstr(jid), security, override_peer=[peer], max_initial_attempts=1)
     started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def up() -> bool:

@@ -61,7 +61,9 @@ class FakeServer:
         writer.close()
 
     def _stanza(self, element: ET.Element, writer: asyncio.StreamWriter) -> None:
-        if not element.tag.endswith("}handshake"):
+        if element.get("to", "?") == element.get("from"):
+            writer.write(ET.tostring(element))  # routed back, as a server does
+        elif not element.tag.endswith("}handshake"):
             self.received.put_nowait(element)
         elif not self.handshake:
             return
