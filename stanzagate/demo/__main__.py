@@ -73,7 +73,7 @@ def main() -> int:
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     try:
         steps = asyncio.run(_until_signal(kind, console))
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         console.print("Interrupted; everything that was started is stopped.")
         return 130
     except StanzagateError as error:
