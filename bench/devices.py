@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import quoteattr
 
+from stanzagate.sandbox.device.economy import economise
 from stanzagate.sandbox.device.stream import DeviceStream
 
 CONNECTING = 16
@@ -34,6 +35,7 @@ class Device:
 
 async def main() -> None:
     settings: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())  # noqa: ASYNC240
+    economise()
     context = ssl.create_default_context(cafile=settings["ca"])
     slots = asyncio.Semaphore(CONNECTING)
 
