@@ -331,6 +331,45 @@ def is_server(pid: int) -> bool:
     return b"prosody" in arguments.partition(b"stanzagate.yaml")[0] or b"ejabberd" in arguments
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_devices_the_policy_of_the_contract_holds_and_survives_a_restart_of_the_server(
+    tmp_path: Path, kind: str
+) -> None:
+    expected = {
+        ("acs1", "00256D-0005"): "accepted", ("acs2", "00256D-0001"): "accepted", ("acs2", "00256D-0002"): "denied",
+        ("acs3", "00256D-0001"): "denied", ("rogue", "00256D-0001"): "denied",
+    }  # fmt: skip
+    with running_sandbox(tmp_path, kind, "--with-cpes") as running:
+        for (name, device), outcome in expected.items():
+            assert running.json("wake", device, "--as", f"{name}@acs.test")["outcome"] == outcome
+        before = children(supervisor(tmp_path))
+        server = next(pid for pid in before if is_server(pid))
+        old = Watch({server})
+        running.restart_server()
+        assert old.all_end(PATIENCE_S)
+        while running.run("wake", "00256D-0003").returncode:  # the test's own timeout ends this
+            pass
+        after = children(supervisor(tmp_path))
+        assert server not in after
+        assert before - {server} < after
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "accounts.json").write_text("{}")
+    refused = stanzagate("sandbox", "up", "--dir", str(tmp_path), "--detach")
+    assert (refused.returncode, "accounts.json is damaged" in refused.stderr) == (2, True)
+    assert not (tmp_path / "sandbox.json").exists()
+    assert not (tmp_path / "sandbox.pid").exists()
+
+
+def test_a_service_that_cannot_start_is_named_with_its_own_words(tmp_path: Path) -> None:
+    (tmp_path / "stanzagate.db").write_text("this is no database" * 1000)
+    refused = stanzagate("sandbox", "up", "--dir", str(tmp_path), "--detach")
+    assert refused.returncode == 1
+    assert "'serve'" in refused.stderr and "serve.log" in refused.stderr and "database" in refused.stderr
+    assert not (tmp_path / "sandbox.pid").exists()
+
+
 def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     refused = stanzagate("sandbox", "up", "--dir", str(tmp_path / "file"), "--detach")
