@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from component.base.errors import StanzagateError
 from component.base.files import write_atomic
 from stanzagate.config import ServerKind
 from stanzagate.render import render
@@ -76,7 +75,7 @@ class Sandbox:
                     await self._come_up()
                     ready()
                     await asyncio.get_running_loop().create_future()
-            except* StanzagateError as errors:
+            except* Exception as errors:
                 raise _first(errors) from None
 
     def restart_server(self) -> None:
@@ -216,11 +215,11 @@ def _write_json(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=1) + "\n").encode())
 
 
-def _first(errors: BaseExceptionGroup[StanzagateError]) -> StanzagateError:
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
     """The error to tell: a part that died explains the others."""
-    found: list[StanzagateError] = []
+    found: list[Exception] = []
 
-    def collect(group: BaseExceptionGroup[StanzagateError]) -> None:
+    def collect(group: BaseExceptionGroup[Exception]) -> None:
         for error in group.exceptions:
             if isinstance(error, BaseExceptionGroup):
                 collect(error)

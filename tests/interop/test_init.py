@@ -1,0 +1,124 @@
+"""What `init` writes is put beside a server that is configured already: the server takes it, the gate attaches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from component.base.errors import StanzagateError
+from stanzagate.sandbox.parts import until_ready
+from stanzagate.sandbox.server import _ejabberd_code
+from stanzagate.sandbox.wire import attach, client_offer
+
+from .conftest import KINDS, stanzagate
+from .servers import free_port
+
+PATIENCE_S = 30.0
+HOST = "127.0.0.1"
+
+PROSODY = """
+run_as_root = true
+data_path = "{folder}/data"
+certificates = "{deployment}/certs"
+plugin_paths = {{ "{deployment}/prosody" }}
+interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {c2s} }}
+c2s_direct_tls_ports = {{ }}
+s2s_ports = {{ }}
+component_ports = {{ {component} }}
+http_ports = {{ }}
+https_ports = {{ }}
+log = {{ info = "{folder}/log" }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix" }}
+VirtualHost "cpe.isp.test"
+	admins = {{ "operator@cpe.isp.test" }}
+VirtualHost "acs.isp.test"
+Include "{deployment}/prosody/stanzagate.cfg.lua"
+"""
+
+EJABBERD = """
+hosts: [cpe.isp.test, acs.isp.test, grid.isp.test]
+certfiles: ["{deployment}/certs/*"]
+acme: {{auto: false}}
+acl:
+  admin: {{user: [operator@cpe.isp.test]}}
+access_rules:
+  configure: {{allow: admin}}
+listen:
+  -
+    module: ejabberd_c2s
+    ip: 127.0.0.1
+    port: {c2s}
+    starttls_required: true
+    tls_verify: true
+modules:
+  mod_adhoc: {{}}
+  mod_caps: {{}}
+  mod_disco: {{}}
+  mod_roster: {{}}
+  mod_pubsub: {{plugins: [flat, pep]}}
+include_config_file: {deployment}/ejabberd/stanzagate.yml
+"""
+
+
+@contextmanager
+def existing_server(kind: str, folder: Path, deployment: Path, c2s: int, component: int) -> Iterator[None]:
+    template, name = {"prosody": (PROSODY, "prosody.cfg.lua"), "ejabberd": (EJABBERD, "ejabberd.yml")}[kind]
+    (folder / "data").mkdir(parents=True)
+    config = folder / name
+    config.write_text(template.format(folder=folder, deployment=deployment, c2s=c2s, component=component))
+    if kind == "prosody":
+        command = ["prosody", *(["--root"] if os.geteuid() == 0 else []), "-F", "--config", str(config)]
+    else:
+        command = [
+            "erl", "-noinput", "-mnesia", "dir", f'"{folder}/data"', "-ejabberd", "config", f'"{config}"',
+            "log_path", f'"{folder}/log"', "-pa", str(_ejabberd_code()), "-s", "ejabberd",
+        ]  # fmt: skip
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"HOME": str(folder)})
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("grid", [(), ("--grid-domain", "grid.isp.test")], ids=["", "grid"])
+async def test_an_existing_server_takes_the_snippet(tmp_path: Path, kind: str, grid: tuple[str, ...]) -> None:
+    deployment, component, c2s = tmp_path / "deployment", free_port(), free_port()
+    written = stanzagate(
+        "init", str(deployment), "--server", kind, "--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test",
+        "--component-port", str(component), *grid,
+    )  # fmt: skip
+    assert written.returncode == 0, written.stderr
+    assert stanzagate("check-config", str(deployment / "stanzagate.yaml")).returncode == 0
+    secret = (deployment / "gate.secret").read_text().strip()
+    with existing_server(kind, tmp_path / "server", deployment, c2s, component):
+        stream = await until_ready(
+            kind,
+            lambda: attach(HOST, component, "cr.cpe.isp.test", secret),
+            tmp_path / "server" / "output",
+            PATIENCE_S,
+        )
+        await stream.close()
+        with pytest.raises(StanzagateError):
+            await attach(HOST, component, "cr.cpe.isp.test", "wrong")
+        for domain in ("cpe.isp.test", *grid[1:]):
+            offer = await client_offer(HOST, c2s, domain, deployment / "ca.pem")
+            assert offer.tls_required
+            assert "SCRAM-SHA-1" in offer.mechanisms
+            assert not offer.mechanisms & {"PLAIN", "X-OAUTH2"}
+
+
+def test_init_without_a_choice_is_a_usage_error(tmp_path: Path) -> None:
+    refused = stanzagate("init", str(tmp_path / "x"), "--server", "prosody")
+    assert refused.returncode == 2
+    assert not (tmp_path / "x").exists()
+    refused = stanzagate("init", str(tmp_path / "x"), "--server", "openfire")
+    assert refused.returncode == 2
