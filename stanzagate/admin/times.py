@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from component.base.errors import InputError
 from component.base.settings import parse_duration
 from component.gate.rules_csv import parse_time
@@ -23,7 +25,7 @@ def moment(text: str | float | None, now: float, *, past: bool = False) -> float
     except ValueError:
         pass
     else:
-        return now - seconds if past else now + seconds
+        return now - seconds if past else float(math.ceil(now + seconds))  # people read and write whole seconds
     try:
         return parse_time(text)
     except InputError:

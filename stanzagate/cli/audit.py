@@ -43,7 +43,7 @@ def audit(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Show the last rows of the audit record: who changed what, who woke whom, who was refused."""
+    """Show the audit record: who changed what, who woke whom, who was refused."""
     remember(ctx, directory, socket)
     if ctx.invoked_subcommand is not None:
         return
@@ -103,7 +103,10 @@ def verify(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Recompute the hash chain; name rows that were changed, removed, reordered or cut off. Exits with 1 then."""
+    """Recompute the hash chain of the audit record.
+
+    Names rows that were changed, removed, inserted, reordered or cut off, and exits with 1 then.
+    """
     if database is None and (public_key is not None or head is not None):
         raise typer.BadParameter("--public-key and --head go with --database.")
     if database is not None:

@@ -38,7 +38,10 @@ def create(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Write an archive of the running deployment. It holds every key and secret: keep it safe."""
+    """Write an archive of the running deployment.
+
+    It holds every key and secret: keep it safe.
+    """
     with (
         service(ctx, directory, socket) as client,
         files.private_output(file, overwrite=overwrite) as archive,
@@ -66,7 +69,10 @@ def restore(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring back a deployment from an archive, after checking all of it. The service must not be running."""
+    """Bring back a deployment from an archive.
+
+    Everything in it is checked first. The service must not be running.
+    """
     from stanzagate.backup import restore as restore_all  # noqa: PLC0415  # slow to import
 
     with _archive(file) as archive:

@@ -54,7 +54,10 @@ def add(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Register a device. Its credentials are stored encrypted and never shown."""
+    """Register a device.
+
+    Its credentials are stored encrypted and never shown.
+    """
     body = {"id": device_id, "jid": jid, "groups": groups or [], "dry_run": dry_run}
     body |= _credentials(cr_username, cr_password_file)
     with service(ctx, directory, socket) as client:
@@ -87,7 +90,10 @@ def change(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Change a device; what is not named stays. The groups given replace those that it is in."""
+    """Change a device; what is not named stays.
+
+    The groups that are given replace those that it is in.
+    """
     body: dict[str, Any] = _credentials(cr_username, cr_password_file)
     if (groups and no_groups) or (body and no_credentials):
         raise typer.BadParameter("Say either what it has, or that it has none.")
@@ -113,9 +119,10 @@ def import_devices(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Register and replace devices from CSV: all or none; every bad line is named. FILE may be -.
+    """Register and replace devices from CSV.
 
-    Groups are separated by ';'. A device with both credentials empty keeps those that it has.
+    All or none; every bad line is named. FILE may be -. Groups are separated by ';'.
+    A device with both credentials empty keeps those that it has.
     """
     with service(ctx, directory, socket) as client, files.opened(file) as stream:
         content = files.chunks(stream, "importing")
@@ -175,7 +182,7 @@ def show(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Show a device and the rules that reach it; never its credentials."""
+    """Show a device and the rules that reach it."""
     with service(ctx, directory, socket) as client:
         found = client.get(f"/v1/devices/{segment(device)}")
     if as_json:
@@ -216,7 +223,7 @@ def export(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Write all devices as CSV, which `device import` reads."""
+    """Write all devices as CSV."""
     parameters = {"credentials": credentials}
     with (
         service(ctx, directory, socket) as client,

@@ -65,7 +65,7 @@ def deny(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Let a requester not wake something, whatever else allows it."""
+    """Forbid a requester to wake something."""
     body = {"effect": "deny", "requester": requester, "target": to, "expires": expires, "comment": comment}
     _change(ctx, directory, socket, "POST", "/v1/rules", body={**body, "dry_run": dry_run}, as_json=as_json)
 
@@ -94,7 +94,7 @@ def suspend(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Let a requester wake nothing, whatever the rules say, until it is resumed."""
+    """Let a requester wake nothing until it is resumed."""
     body = {"requester": requester, "expires": expires, "comment": comment, "dry_run": dry_run}
     _change(ctx, directory, socket, "POST", "/v1/suspensions", body=body, as_json=as_json)
 
@@ -126,13 +126,14 @@ def list_rules(
     rows = [[rule["id"], rule["effect"], rule["requester"], rule["target"], *_more(rule)] for rule in found["rules"]]
     rows += [[f"s{item['id']}", "suspend", item["requester"], "-", *_more(item)] for item in found["suspensions"]]
     if rows:
-        output.table(("ID", "EFFECT", "REQUESTER", "TARGET", "EXPIRES", "BY", "COMMENT"), rows)
+        output.table(("ID", "EFFECT", "REQUESTER", "TARGET", "EXPIRES", "COMMENT"), rows)
     else:
         output.tell("There are no rules: nobody may wake anything. Begin with `stanzagate jid allow`.")
 
 
 def _more(item: dict[str, Any]) -> list[str]:
-    return [output.when(item["expires"], "never"), item["actor"], item["comment"]]
+    comment = f"{item['comment']} ({item['actor']})" if item["comment"] else f"({item['actor']})"
+    return [output.when(item["expires"], "never"), comment]
 
 
 @app.command(epilog="Example:  stanzagate jid check acs1@acs.test/acs 00256D-0001 || echo no")
@@ -144,7 +145,10 @@ def check(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Say whether a requester may wake a device, and which rule decides. Exits with 1 when it may not."""
+    """Say whether a requester may wake a device, and why.
+
+    Exits with 0 when it may, with 1 when it may not.
+    """
     with service(ctx, directory, socket) as client:
         decision = client.get("/v1/check", requester=requester, device=device)
     if as_json:
@@ -164,7 +168,10 @@ def import_rules(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Add rules and suspensions from CSV: all or none; every bad line is named. FILE may be -."""
+    """Add rules and suspensions from CSV.
+
+    All or none; every bad line is named. FILE may be -. What is there already is skipped.
+    """
     with service(ctx, directory, socket) as client, files.opened(file) as stream:
         try:
             content = stream.read()
@@ -176,7 +183,7 @@ def import_rules(
 
 @app.command(epilog="Example:  stanzagate jid export > rules.csv")
 def export(ctx: typer.Context, directory: Directory = None, socket: Socket = None) -> None:
-    """Write all rules and suspensions as CSV, which `jid import` reads."""
+    """Write all rules and suspensions as CSV."""
     with service(ctx, directory, socket) as client, client.stream("GET", "/v1/rules.csv") as response:
         for piece in response.iter_bytes():
             sys.stdout.buffer.write(piece)
@@ -192,7 +199,10 @@ def render(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Show what belongs into the device's own list of allowed JIDs (ConnReqAllowedJabberIDs), one in a line."""
+    """Show what belongs into a device's own list of allowed JIDs.
+
+    That is ConnReqAllowedJabberIDs of its data model; one entry in a line, the gate first.
+    """
     with service(ctx, directory, socket) as client:
         found = client.get("/v1/render", device=device, via=via.value)
     if as_json:
@@ -204,7 +214,7 @@ def render(
 
 @app.command(epilog="Example:  stanzagate jid suggest")
 def suggest(ctx: typer.Context, as_json: AsJson = False, directory: Directory = None, socket: Socket = None) -> None:
-    """Propose rules from what was refused for want of one; nothing is changed."""
+    """Propose rules from what was refused for want of one."""
     with service(ctx, directory, socket) as client:
         found = client.get("/v1/suggestions")
     if as_json:

@@ -14,6 +14,8 @@ import typer
 from component.base.errors import StanzagateError
 
 SHOWN_DETAILS = 100
+GAP = 2
+INDENT = 6
 
 
 def application(**settings: Any) -> typer.Typer:
@@ -73,28 +75,15 @@ def when(seconds: float | None, none: str = "") -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns. Nothing is ever cut off; on a terminal that is too narrow, cells are folded."""
+    """Columns. Nothing is ever cut off; on a terminal that is too narrow, the last column has lines of its own."""
     cells = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in [list(headers), *cells]) for place in range(len(headers))]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        _folded(headers, cells)
-        return
+    narrow = sys.stdout.isatty() and sum(widths) + GAP * (len(widths) - 1) > shutil.get_terminal_size().columns
     for row in (headers, *cells):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(f"{line.rstrip()}\n")
-
-
-def _folded(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415  # only narrow terminals need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    shown = Table(box=None, pad_edge=False, show_edge=False)
-    for header in headers:
-        shown.add_column(header, overflow="fold")
-    for row in cells:
-        shown.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(shown)
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        sys.stdout.write(f"{(' ' * GAP).join(padded[:-1] if narrow else padded).rstrip()}\n")
+        if narrow and row[-1]:
+            sys.stdout.write(f"{' ' * INDENT}{row[-1]}\n")
 
 
 def change(answer: dict[str, Any], *, as_json: bool) -> None:

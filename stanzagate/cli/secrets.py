@@ -24,7 +24,10 @@ def rotate(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Encrypt all device credentials with a new key and forget the old one; goes on where it was interrupted."""
+    """Encrypt all device credentials with a new key.
+
+    The old one is forgotten. A rotation that was interrupted is gone on with.
+    """
     with service(ctx, directory, socket) as client:
         answer = client.send("POST", "/v1/credentials/rotation", {"dry_run": dry_run}, patience=None)
     if as_json:

@@ -47,7 +47,9 @@ def wake(
     ] = None,
     rate: Annotated[
         str | None,
-        typer.Option("--rate", metavar="R", show_default="50/s", help="With --group: N/s, N/min, unlimited."),
+        typer.Option(
+            "--rate", metavar="R", show_default=False, help=f"With --group: N/s, N/min, unlimited; else {RATE}."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="With --group: go on with what was interrupted.")] = False,
     as_json: AsJson = False,
