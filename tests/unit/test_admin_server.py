@@ -95,7 +95,7 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     async def opened() -> None:
         AdminServer(application(), socket=tmp_path / "none" / "admin.sock").open()
 
-    with pytest.raises(InputError, match="none/admin.sock"):
+    with pytest.raises(InputError, match=r"none/admin\.sock"):
         asyncio.run(opened())
 
 
