@@ -103,17 +103,17 @@ class Moves:
         return tuple(loses), tuple(gains)
 
     def _of(self, scope: Scope, mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        nothing = np.empty(0, np.int64)
         had, has = mask[self._pairs >> 32], mask[self._pairs & 0xFFFFFFFF]
-        if not (had != has).any():
-            return nothing, nothing
-        named = np.array(sorted(scope.named | (scope.parent.named if scope.parent else set())), np.int64)
+        named = self._places(scope.named | (scope.parent.named if scope.parent else set()))
+        if not len(named) and not (had != has).any():
+            return np.empty(0, np.int64), np.empty(0, np.int64)
         # A device that a rule names moves as that rule and its groups say; it is asked for itself below.
-        plain = ~np.isin(self._moved, named)
+        plain = np.ones(len(self._moved), np.bool_)
+        plain[named] = False
         lost = self._moved[(had & ~has)[self._place] & plain]
         gained = self._moved[(has & ~had)[self._place] & plain]
-        for number in map(int, self._moved[~plain]):
-            pair = int(self._pairs[self._place[np.searchsorted(self._moved, number)]])
+        for place in map(int, named):
+            number, pair = int(self._moved[place]), int(self._pairs[self._place[place]])
             old, new = (self._after.group_sets[part] for part in (pair >> 32, pair & 0xFFFFFFFF))
             could, can = scope.resolve(number, old).allowed, scope.resolve(number, new).allowed
             if could and not can:
@@ -121,6 +121,14 @@ class Moves:
             elif can and not could:
                 gained = np.append(gained, number)
         return lost, gained
+
+    def _places(self, numbers: set[int]) -> NDArray[np.int64]:
+        """Where those of some devices that move stand among all that move."""
+        wanted = np.array(sorted(numbers), np.int64)
+        places = np.searchsorted(self._moved, wanted)
+        inside = places < len(self._moved)
+        places, wanted = places[inside], wanted[inside]
+        return places[self._moved[places] == wanted]
 
 
 def _each(bare: str, scope: Scope) -> Iterator[tuple[str, Scope]]:

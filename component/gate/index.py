@@ -69,10 +69,12 @@ class PolicyIndex:
             named = scope.names(device)
         else:
             named = device in scope.named
-        key = ~device if named else self._members[device]
-        verdict = scope.memo.get(key)
+        members = self._members[device]
+        if named:  # not remembered: it would have to be forgotten when the device changes its groups
+            return scope.resolve(device, self._group_sets[members])
+        verdict = scope.memo.get(members)
         if verdict is None:
-            verdict = self._resolved(scope, device, key)
+            verdict = self._resolved(scope, device, members)
         return verdict
 
     def put_rule(self, rule: Rule) -> None:
@@ -228,12 +230,12 @@ class PolicyIndex:
             rule.effect, self.target_key(rule.target), held_rule(rule, self.shown_target(rule.target))
         )
 
-    def _resolved(self, scope: Scope, device: int, key: int) -> Verdict:
+    def _resolved(self, scope: Scope, device: int, members: int) -> Verdict:
         if self._remembered >= MEMO_LIMIT:
             for other in self._scopes.values():
                 other.clear()
             self._remembered = 0
-        verdict = scope.memo[key] = scope.resolve(device, self._group_sets[self._members[device]])
+        verdict = scope.memo[members] = scope.resolve(device, self._group_sets[members])
         self._remembered += 1
         return verdict
 

@@ -73,7 +73,7 @@ class Scope:
     """The rules of one requester: of a bare JID, or of one resource of it, on top of those of the bare JID.
 
     :ivar named: numbers of devices that a rule of this scope names.
-    :ivar memo: verdicts by group set, or by the complement of the number of a named device; the owner clears it.
+    :ivar memo: verdicts by group set, for devices that no rule names; the owner clears it.
     """
 
     __slots__ = ("allow", "deny", "memo", "named", "parent", "resources", "suspended")
