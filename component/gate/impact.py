@@ -7,6 +7,7 @@ group set by group set, as arrays, and only the named devices one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,32 @@ def of_new_device(index: PolicyIndex, device_id: str, groups: Groups) -> Losses:
     )
 
 
+_Picked = tuple[int, list[int]]
+"""How many devices, and the numbers of some of them."""
+
+
+class _Classes:
+    """Devices sorted by a class, so that those of some classes are counted without looking at each."""
+
+    def __init__(self, numbers: NDArray[np.int64], classes: NDArray[Any], count: int) -> None:
+        self._numbers = numbers[np.argsort(classes, kind="stable")]
+        self._sizes = np.bincount(classes, minlength=count)
+        self._ends = np.cumsum(self._sizes)
+
+    def pick(self, wanted: Mask, without: dict[int, int]) -> _Picked:
+        """The devices of some classes, except those of which number and class are given."""
+        count = int(self._sizes[wanted].sum()) - sum(bool(wanted[kind]) for kind in without.values())
+        found: list[int] = []
+        if count:
+            for kind in map(int, np.flatnonzero(wanted & (self._sizes > 0))):
+                start, end = int(self._ends[kind] - self._sizes[kind]), int(self._ends[kind])
+                some = self._numbers[start : min(end, start + EXAMPLES + len(without))]
+                found += [number for number in map(int, some) if number not in without]
+                if len(found) >= EXAMPLES:
+                    break
+        return count, found[:EXAMPLES]
+
+
 class Moves:
     """What an import changes: devices that get other groups, and devices that are new.
 
@@ -83,12 +110,12 @@ class Moves:
         here = before.used()[:common]
         self._moved = np.flatnonzero(here & (new[:common] != old))
         pairs = old[self._moved] << 32 | new[self._moved]
-        self._pairs, self._place, self._counts = np.unique(pairs, return_inverse=True, return_counts=True)
+        self._pairs, self._place = np.unique(pairs, return_inverse=True)
+        self._by_pair = _Classes(self._moved, self._place, len(self._pairs))
         fresh = after.used()
         fresh[: len(here)] &= ~here
-        self._fresh = np.flatnonzero(fresh)
-        self._fresh_sets = new[self._fresh]
-        self._fresh_sizes = np.bincount(self._fresh_sets, minlength=len(after.group_sets))
+        numbers = np.flatnonzero(fresh)
+        self._fresh = _Classes(numbers, new[numbers], len(after.group_sets))
 
     def of(self, index: PolicyIndex, bare: str) -> tuple[Losses, Losses]:
         """What a requester loses and gains."""
@@ -97,38 +124,42 @@ class Moves:
         for requester, scope in _each(bare, index.live_scope(bare)):
             mask = _allowed(self._after, scope)
             lost, gained = self._of(scope, mask)
-            new = mask[self._fresh_sets] if self._fresh_sizes @ mask else np.zeros(0, np.bool_)
-            loses += _loss(self._after, requester, lost)
-            gains += _loss(self._after, requester, np.concatenate([gained, self._fresh[np.flatnonzero(new)]]))
+            new = self._fresh.pick(mask, {})
+            loses += self._loss(requester, lost)
+            gains += self._loss(requester, (gained[0] + new[0], gained[1] + new[1]))
         return tuple(loses), tuple(gains)
 
-    def _of(self, scope: Scope, mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _of(self, scope: Scope, mask: Mask) -> tuple[_Picked, _Picked]:
         had, has = mask[self._pairs >> 32], mask[self._pairs & 0xFFFFFFFF]
-        named = self._places(scope.named | (scope.parent.named if scope.parent else set()))
-        if not len(named) and not (had != has).any():
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        # A device that a rule names moves as that rule and its groups say; it is asked for itself below.
-        plain = np.ones(len(self._moved), np.bool_)
-        plain[named] = False
-        lost = self._moved[(had & ~has)[self._place] & plain]
-        gained = self._moved[(has & ~had)[self._place] & plain]
-        for place in map(int, named):
-            number, pair = int(self._moved[place]), int(self._pairs[self._place[place]])
+        # A device that a rule names moves as that rule and its groups say; it is asked for itself.
+        named: dict[int, int] = {}
+        lost: list[int] = []
+        gained: list[int] = []
+        for place in self._places(scope.named | (scope.parent.named if scope.parent else set())):
+            number, kind = int(self._moved[place]), int(self._place[place])
+            named[number] = kind
+            pair = int(self._pairs[kind])
             old, new = (self._after.group_sets[part] for part in (pair >> 32, pair & 0xFFFFFFFF))
             could, can = scope.resolve(number, old).allowed, scope.resolve(number, new).allowed
             if could and not can:
-                lost = np.append(lost, number)
+                lost.append(number)
             elif can and not could:
-                gained = np.append(gained, number)
-        return lost, gained
+                gained.append(number)
+        less, more = self._by_pair.pick(had & ~has, named), self._by_pair.pick(has & ~had, named)
+        return (less[0] + len(lost), lost + less[1]), (more[0] + len(gained), gained + more[1])
 
-    def _places(self, numbers: set[int]) -> NDArray[np.int64]:
+    def _loss(self, requester: str, picked: _Picked) -> list[Loss]:
+        count, numbers = picked
+        examples = tuple(self._after.id(number) for number in sorted(numbers)[:EXAMPLES])
+        return [Loss(requester, count, examples)] if count else []
+
+    def _places(self, numbers: set[int]) -> list[int]:
         """Where those of some devices that move stand among all that move."""
         wanted = np.array(sorted(numbers), np.int64)
         places = np.searchsorted(self._moved, wanted)
         inside = places < len(self._moved)
         places, wanted = places[inside], wanted[inside]
-        return places[self._moved[places] == wanted]
+        return [int(place) for place in places[self._moved[places] == wanted]]
 
 
 def _each(bare: str, scope: Scope) -> Iterator[tuple[str, Scope]]:
@@ -225,10 +256,3 @@ def _compared(census: Census, requester: str, old: Scope, new: Scope) -> tuple[l
         elif can and not could:
             gained.append(number)
     return census.loss(requester, had & ~has, named, lost), census.loss(requester, has & ~had, named, gained)
-
-
-def _loss(table: DeviceTable, requester: str, numbers: NDArray[np.int64]) -> list[Loss]:
-    if not len(numbers):
-        return []
-    examples = tuple(table.id(int(number)) for number in numbers[:EXAMPLES])
-    return [Loss(requester, len(numbers), examples)]
