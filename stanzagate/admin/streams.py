@@ -38,8 +38,8 @@ class JsonLines(StreamingResponse):
 
     """
 
-    def __init__(self, lines: AsyncIterator[bytes]) -> None:
-        super().__init__(_guarded(lines), media_type=JSON_LINES)
+    def __init__(self, lines: AsyncIterator[bytes], status_code: int = 200) -> None:
+        super().__init__(_guarded(lines), status_code, media_type=JSON_LINES)
         self._closing = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pwd
+import re
 import socket
 import tarfile
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ import pytest
 
 from tests.unit.adminkit import Scene, registered, scene
 
+DOCS = Path(__file__).parents[2] / "docs" / "admin-api.md"
 ME = f"unix:{pwd.getpwuid(os.getuid()).pw_name}"
 ALLOW = {"effect": "allow", "requester": "acs@acs.test", "target": "group:lab"}
 
@@ -256,6 +258,15 @@ async def test_metrics_never_name_a_jid(here: Scene, api: httpx.AsyncClient) -> 
     assert 'stanzagate_wake_seconds_count{outcome="accepted"} 1.0' in answer.text
     assert "stanzagate_devices 3.0" in answer.text
     assert "@" not in answer.text
+
+
+async def test_every_route_and_metric_is_documented(here: Scene, api: httpx.AsyncClient) -> None:
+    text = DOCS.read_text()
+    described = (await api.get("/openapi.json")).json()["paths"]
+    routes = {f"`{method.upper()} {path}`" for path, methods in described.items() for method in methods}
+    assert routes == set(re.findall(r"`(?:GET|POST|PATCH|DELETE) [^`]+`", text)) - {"`GET /openapi.json`"}
+    told = re.findall(r"^\| `(stanzagate_\w+?)(?:_total)?(?:\{\w+\})?` \|", text, re.MULTILINE)
+    assert set(told) == here.services.metrics.names
 
 
 # -- TCP -------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The command line without a service: usage, where the service is looked for, what is imported, what is documented."""
+"""The command line without a service: usage, the way to the service, what is imported, what is documented."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def test_every_command_and_option_is_documented(path: str, command: Any) -> None
     text = (DOCS / "commands.md").read_text()
     heading = re.search(rf"^#+ `stanzagate {re.escape(path)}[ `]", text, re.MULTILINE)
     assert heading, f"docs/commands.md has no heading for {path}"
-    section = text[heading.start() :]
-    end = re.search(r"^#", section[1:], re.MULTILINE)
-    section = section[: end.start() + 1] if end else section
+    section = re.split(r"^#+ ", text[heading.start() :], flags=re.MULTILINE)[1]
     common = {"--dir", "--socket", "--json", "--dry-run", "--help"}
     assert not [option for option in options(command) - common if f"`{option}" not in section]
     assert all(f"`{option}" in text for option in common)
@@ -94,7 +92,8 @@ def test_every_command_and_option_is_documented(path: str, command: Any) -> None
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["nonsense"], ["jid"], ["jid", "nonsense"], ["jid", "check", "a"], ["jid", "allow", "a"], ["jid", "remove", "x"],
+        ["nonsense"], ["jid"], ["jid", "nonsense"], ["jid", "check", "a"], ["jid", "allow", "a"],
+        ["jid", "remove", "x"],
         ["jid", "render", "d", "--via", "air"], ["wake"], ["wake", "d", "--group", "g"], ["wake", "d", "--resume"],
         ["wake", "d", "--rate", "1/s"], ["wake", "d", "--timeout", "0"], ["wake", "--group", "g", "--as", "a@b.test"],
         ["device", "add", "d"], ["device", "add", "d", "--jid", "j", "--cr-username", "u"], ["device", "set", "d"],
