@@ -75,7 +75,7 @@ class Sandbox:
                     await self._come_up()
                     ready()
                     await asyncio.get_running_loop().create_future()
-            except* Exception as errors:
+            except ExceptionGroup as errors:  # except* would wrap what is raised here: Python 3.11.2 of Debian 12
                 raise _first(errors) from None
 
     def restart_server(self) -> None:
