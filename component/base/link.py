@@ -36,6 +36,10 @@ ERROR = f"{{{ns.COMPONENT}}}error"
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 3.0
 CONNECT_TIMEOUT = 10.0
+CLOSE_TIMEOUT = 2.0
+QUIET = 0.25
+"""Seconds without a new request after which a stream that drains is closed."""
+
 QUEUE_LIMIT = 10_000
 PENDING_LIMIT = 100_000
 
@@ -128,6 +132,7 @@ class Link:
         self._reason = ""
         self._said = ""
         self._taken = 0
+        self._ended_by_us = False
 
     # Connecting
 
@@ -142,7 +147,8 @@ class Link:
                     await self._ended.wait()
                 if self.closed:
                     break
-                self._complain()
+                if self.state is not LinkState.DRAINING:
+                    self._complain()
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # spreads load, protects nothing
                 delay = min(delay * 2, LONGEST_DELAY)
         finally:
@@ -314,27 +320,59 @@ class Link:
     async def drain(self, timeout: float) -> None:
         """Answer what has been asked, `timeout` seconds at most, then close the stream.
 
-        `on_stanza` goes on being called, so that every request that the server hands over before the stream is closed
-        can be answered; it should refuse new work by now.
+        `on_stanza` goes on being called, so that every request that the server hands over before it has seen the end
+        of the stream can be answered; it should refuse new work by now. Answers to what came after we had said our
+        last word on a stream are sent on one more.
         """
         self.state = LinkState.DRAINING
         try:
             async with asyncio.timeout(timeout):
-                while self.attached.is_set():
-                    await self._answers()
-                    taken = self._taken
-                    await self._barrier()
-                    if taken == self._taken and not self._pending:
-                        break
+                await self._settle()
+                await self._end()
+                while self._queue and not self._reason_to_give_up:
+                    await self.attached.wait()
+                    await self._settle()
+                    await self._end()
         except TimeoutError:
-            log.warning("%s: %d requests were still without an answer.", self.name, len(self._pending))
+            log.warning("%s: %d requests were still without an answer.", self.name, self.pending + self.queued)
         for pending in self._pending.values():
             pending.timer.cancel()
         self.state = LinkState.CLOSED
-        if self.attached.is_set():
-            self.stream.end()
-            await self._ended.wait()
+        self.stream.abort()
         self._ended.set()
+
+    @property
+    def _reason_to_give_up(self) -> bool:
+        """Whether the server went away by itself, and the requesters with it."""
+        return not self.attached.is_set() and not self._ended_by_us
+
+    async def _settle(self) -> None:
+        """Wait until nothing is outstanding and nothing new came in for a moment, or the server has gone.
+
+        ejabberd's component process ends at our last word and takes with it what it has not written yet, so the
+        stream is not closed in the middle of a burst.
+        """
+        while self.attached.is_set():
+            await self._answers()
+            taken = self._taken
+            await asyncio.sleep(QUIET)
+            await self._barrier()
+            if taken == self._taken and not self._pending:
+                return
+
+    async def _end(self) -> None:
+        """Close the stream, and read on until the server has closed it, too (RFC 6120 §4.4)."""
+        self._ended_by_us = self.attached.is_set()
+        if not self._ended_by_us:
+            return
+        self.attached.clear()  # what is sent from now on waits in the queue
+        self.stream.end()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._ended.wait()
+        except TimeoutError:
+            self.stream.abort()
+            await self._ended.wait()
 
     async def _answers(self) -> None:
         """Wait until nothing is outstanding, or the connection is lost."""

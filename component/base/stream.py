@@ -146,11 +146,9 @@ class ComponentStream(ComponentXMPP):
     # Ending
 
     def end(self) -> None:
-        """Close the stream in good order (RFC 6120 §4.4)."""
-        if self.transport is not None:
-            self.flush()
-            self.transport.write(b"</stream:stream>")
-            self.transport.close()
+        """Say the last word (RFC 6120 §4.4); stanzas still come in until the server has said its own."""
+        self.write(b"</stream:stream>")
+        self.flush()
 
     def connection_lost(self, exception: BaseException | None) -> None:
         self.sessionstarted = False

@@ -218,26 +218,6 @@ async def test_equal_requests_share_one_wake_and_different_ones_queue(sandbox: S
         assert len(cpe.received) == 2
 
 
-async def test_silent_late_and_lying_devices(sandbox: Sandbox) -> None:
-    """One after the other would take a minute; the devices do not wait for each other, so all at once."""
-    async with (
-        device(sandbox, 1, quirks=Quirk.SILENT),
-        device(sandbox, 2, quirks=Quirk.LATE, late=11.0) as late,
-        device(sandbox, 3, quirks=Quirk.FOREIGN_ID),
-        device(sandbox, 4, quirks=Quirk.TWICE),
-        requester(sandbox, "slixmpp", "acs1") as acs1,
-    ):
-        answers = await asyncio.gather(
-            *(acs1.request(address(sandbox, number), "", "", id=f"n{number}") for number in range(1, 5))
-        )
-        for answer in answers[:3]:
-            assert condition(answer) == ("wait", "remote-server-timeout")
-        assert answers[3].type == "result"
-        await late.answered.wait()
-        assert (await acs1.request(address(sandbox, 4), "", "")).type == "result"
-        assert all(len(acs1.answers_to(f"n{number}")) == 1 for number in range(1, 5))
-
-
 async def test_the_gate_says_what_it_is(sandbox: Sandbox) -> None:
     gate = sandbox.info["domains"]["gate"]
     questions = {

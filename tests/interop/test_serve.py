@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.interop.clients import Answer, client
+from stanzagate.sandbox.device import Quirk
+from tests.interop.clients import Answer, client, payload_xml
 from tests.interop.conftest import Sandbox, stanzagate
 from tests.interop.devices import device
 
@@ -83,6 +84,7 @@ def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:
             "component_port": component["port"],
             "guarded_hosts": ["cpe.test"],
             "secret": {"file": "gate.secret"},
+            "answer_timeout": changes.get("answer_timeout", "10s"),
             "limits": {name: changes.get(name, "unlimited") for name in ("requester", "device")},
         },
         **({"admin": json.loads(changes["admin"])} if "admin" in changes else {}),
@@ -102,17 +104,23 @@ async def own(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OwnGate]:
             await gate.end(signal.SIGKILL)
 
 
-async def with_policy(own: OwnGate) -> None:
-    row = own.sandbox.account("cpe1")
-    password = own.folder / "cr.password"
-    password.write_text(row["cr_password"])
-    await own.cli("device", "add", row["id"], "--jid", row["jid"], "--group", "lab", "--cr-username",
-                  row["cr_username"], "--cr-password-file", str(password))  # fmt: skip
+async def with_policy(own: OwnGate, *numbers: int) -> None:
+    """Let acs1 wake some of the devices, by default the first."""
+    rows = [own.sandbox.account(f"cpe{number}") for number in numbers or (1,)]
+    lines = [f"{row['id']},{row['jid']},{row['cr_username']},{row['cr_password']},lab\n" for row in rows]
+    file = own.folder / "devices.csv"
+    file.write_text("".join(["id,jid,cr_username,cr_password,groups\n", *lines]))
+    await own.cli("device", "import", str(file))
     await own.cli("jid", "allow", "acs1@acs.test", "--to", "group:lab")
 
 
 def kinds(answers: list[Answer]) -> set[str]:
     return {answer.condition or answer.type for answer in answers}
+
+
+def request(id: str) -> str:
+    """A request as it is written."""
+    return f"<iq type='get' id='{id}' to='{TARGET}'>{payload_xml('', '')}</iq>"
 
 
 async def test_no_request_is_left_without_an_answer_when_serve_is_stopped(own: OwnGate) -> None:
@@ -123,18 +131,19 @@ async def test_no_request_is_left_without_an_answer_when_serve_is_stopped(own: O
         device(own.sandbox, 1, allowed=[f"gate@{GATE}/gate"]) as cpe,
         client("slixmpp", row["jid"], row["password"], *own.sandbox.address, own.sandbox.info["ca"]) as acs1,
     ):
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(acs1.request(TARGET, "", "", timeout=60)) for _ in range(200)]
-            while not cpe.received:
-                await asyncio.sleep(0.001)
-            assert await own.end(signal.SIGTERM) == 0
-            late = [group.create_task(acs1.request(TARGET, "", "", timeout=60)) for _ in range(5)]
+        await acs1.send_raw("".join(request(f"a{number}") for number in range(200)))
+        while not cpe.received:
+            await asyncio.sleep(0.001)
+        assert await own.end(signal.SIGTERM) == 0
+        await acs1.send_raw("".join(request(f"b{number}") for number in range(5)))
+        asked = [await acs1.answer(f"a{number}") for number in range(200)]
+        late = [await acs1.answer(f"b{number}") for number in range(5)]
         # those that the gate took are answered by it; for the others the server speaks (facts differ by server)
-        assert kinds([task.result() for task in asked]) <= {
+        assert kinds(asked) <= {
             "result", "remote-server-timeout", "remote-server-not-found", "forbidden", "service-unavailable",
         }  # fmt: skip
-        assert "result" in kinds([task.result() for task in asked])
-        assert "result" not in kinds([task.result() for task in late])
+        assert "result" in kinds(asked)
+        assert "result" not in kinds(late)
 
 
 async def test_what_was_acknowledged_survives_a_kill(own: OwnGate) -> None:
@@ -146,6 +155,29 @@ async def test_what_was_acknowledged_survives_a_kill(own: OwnGate) -> None:
     assert "suspended" in await own.cli("jid", "check", "acs2@acs.test", "00256D-0001", code=1)
     await own.cli("jid", "check", "acs1@acs.test/any", "cpe1@cpe.test")
     await own.cli("audit", "verify")
+
+
+async def test_silent_late_and_lying_devices(sandbox: Sandbox, own: OwnGate) -> None:
+    configuration(sandbox, own.folder, answer_timeout="1s")
+    await own.start()
+    await with_policy(own, 1, 2, 3, 4)
+    row = sandbox.account("acs1")
+    entries = [f"gate@{GATE}/gate"]
+    async with (
+        device(sandbox, 1, allowed=entries, quirks=Quirk.SILENT),
+        device(sandbox, 2, allowed=entries, quirks=Quirk.LATE, late=1.5) as late,
+        device(sandbox, 3, allowed=entries, quirks=Quirk.FOREIGN_ID),
+        device(sandbox, 4, allowed=entries, quirks=Quirk.TWICE),
+        client("slixmpp", row["jid"], row["password"], *sandbox.address, sandbox.info["ca"]) as acs1,
+    ):
+        targets = {number: f"cpe{number}\\40cpe.test@{GATE}" for number in range(1, 5)}
+        answers = await asyncio.gather(*(acs1.request(to, "", "", id=f"n{n}") for n, to in targets.items()))
+        for answer in answers[:3]:
+            assert (answer.error_type, answer.condition) == ("wait", "remote-server-timeout")
+        assert answers[3].type == "result"
+        await late.answered.wait()
+        assert (await acs1.request(targets[4], "", "")).type == "result"
+        assert all(len(acs1.answers_to(f"n{number}")) == 1 for number in targets)
 
 
 async def test_limits(sandbox: Sandbox, own: OwnGate) -> None:

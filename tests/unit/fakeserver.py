@@ -26,6 +26,7 @@ class FakeServer:
         self.handshake = handshake
         self.received: asyncio.Queue[ET.Element] = asyncio.Queue()
         self.connections = 0
+        self.last_words = ""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -58,6 +59,11 @@ class FakeServer:
                         writer.write(HEADER.encode())
                     elif event == "end" and depth == 1:
                         self._stanza(element, writer)
+                    elif event == "end" and depth == 0:
+                        writer.write(self.last_words.encode() + b"</stream:stream>")
+                        self.last_words = ""
+                        writer.close()
+                        return
         writer.close()
 
     def _stanza(self, element: ET.Element, writer: asyncio.StreamWriter) -> None:

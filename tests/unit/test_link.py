@@ -209,6 +209,23 @@ async def test_drain_waits_for_answers_then_closes(served: tuple[FakeServer, Tas
     assert server.connections == 1
 
 
+async def test_what_crosses_the_end_of_the_stream_is_answered_on_another(served: tuple[FakeServer, Tasks]) -> None:
+    server, tasks = served
+    link: Link
+
+    def on_stanza(element: Element) -> bool:
+        link.send(f"<message id='{element.get('id')}'/>")
+        return True
+
+    link = Link("gate.test", "s3cret", "127.0.0.1", server.port, on_stanza=on_stanza, spawn=tasks)
+    tasks("link", link.run())
+    await link.attached.wait()
+    server.last_words = "<message id='crossed'/>"
+    await link.drain(30)
+    assert (await server.received.get()).get("id") == "crossed"
+    assert server.connections == 2
+
+
 async def test_too_many_requests_at_once_are_refused(
     served: tuple[FakeServer, Tasks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
