@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 PIECE_BYTES = 64 * 1024
 """About a thousand lines: so long at most does another change wait for the import."""
 
-BREATH_LINES = 32
+BREATH_LINES = 64
 BREATH_SECONDS = 0.0001
 """After so many lines the thread lets go of the interpreter, so that a decision does not wait for its time slice."""
 
@@ -144,7 +144,7 @@ class DeviceLines:
                 self.bad.add(line, "jid", row.bare, f"line {line_of[holder]} has the same bare JID")
                 return False
             self._taken.append((line, holder, row.bare))
-        number = self.table.put(row)
+        number = self.table.put(row, (number, holder))
         if known:
             self.replaced += 1
             line_of[number] = line

@@ -17,7 +17,7 @@ _EMPTY = 0xFFFFFFFF
 _REMOVED = 0xFFFFFFFE
 _END = "\0"  # stands behind every text in the blob, so that no text is found that another one begins with
 _CROWDED = 0.6  # at linear probing, a miss looks at about 3.6 slots then
-_FULL = 0.8
+_FULL = 0.7
 _SMALLEST = 64
 
 
@@ -65,21 +65,24 @@ class StringTable:
         start = self._starts[number]
         return self._blob[start + self._lengths[number] + 1 : start + self._wholes[number]].decode()
 
-    def set(self, number: int, text: str, suffix: str = "") -> None:
+    def set(self, number: int, text: str, suffix: str = "", *, holder: int | None = None) -> None:
         """Give `number` a text. Its former text is forgotten; a number that had this text loses it.
 
         :param number: at most ``len(self)``, which appends.
         :param text: not empty.
+        :param holder: what `find` says of the text, if the caller knows.
         """
-        holder = self.find(text)
-        if number < len(self) and self._lengths[number]:
+        if holder is None:
+            holder = self.find(text)
+        count = len(self._starts)
+        if number < count and self._lengths[number]:
             if holder == number and self.suffix(number) == suffix:
                 return
             self.remove(number)
         if holder not in (-1, number):
             self.remove(holder)
         key, tail = text.encode(), (_END + suffix).encode()
-        if number == len(self):
+        if number == count:
             self._starts.append(0)
             self._lengths.append(0)
             self._wholes.append(0)

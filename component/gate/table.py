@@ -134,17 +134,20 @@ class DeviceTable:
         """The numbers of group sets by their stored form; new ones get a number."""
         return [self._set_number(name) for name in names]
 
-    def put(self, row: DeviceRow) -> int:
+    def put(self, row: DeviceRow, found: tuple[int, int] | None = None) -> int:
         """Add a device, or replace the one with the same key; returns its number.
 
         A device that had the same bare JID loses it: whoever calls has made sure that this is wanted.
+
+        :param found: what `find` says of key and bare JID, if the caller knows.
         """
-        number = self.ids.find(row.key)
+        known, holder = found or (self.ids.find(row.key), self.jids.find(row.bare))
+        number = known
         if number < 0:
             number = len(self.ids)
             self._members.append(0)
-        self.ids.set(number, row.key, "" if row.id == row.key else row.id)
-        self.jids.set(number, row.bare, row.resource)
+        self.ids.set(number, row.key, "" if row.id == row.key else row.id, holder=known)
+        self.jids.set(number, row.bare, row.resource, holder=holder)
         self._members[number] = self._set_number(row.groups)
         return number
 
