@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -16,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from component.base.settings import Rate, Secret, parse_duration
 from component.gate.answers import Refusal
 from component.gate.outcome import Outcome
+from stanzagate.admin.routes import audit, devices, health, rules, upkeep, wakes
 from stanzagate.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +84,16 @@ def test_every_answer_of_the_gate_is_documented() -> None:
         assert f"`{refusal.kind}` / `{refusal.condition}`" in text, refusal
     for outcome in Outcome:
         assert f"`{outcome}`" in text, outcome
+
+
+def test_every_route_of_the_admin_api_is_documented() -> None:
+    text = (DOCS / "admin-api.md").read_text()
+    for module in (audit, devices, health, rules, upkeep, wakes):
+        for route in module.router.routes:
+            assert isinstance(route, APIRoute)
+            path = re.escape(re.sub(r":\w+}", "}", route.path))
+            for method in route.methods:
+                assert re.search(rf"{method} {path}[`?\[]", text), f"{method} {route.path}"
 
 
 def commands() -> list[str]:
