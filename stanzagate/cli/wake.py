@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ SLACK_SECONDS = 60.0
 """The service may need so much longer than the device has, because others are first."""
 
 LONGEST_SECONDS = 600.0
+SETTLE_SECONDS = 30.0
+POLL_SECONDS = 0.1
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s?", re.ASCII)
 
 
@@ -147,18 +150,31 @@ class _Group:
         bar(self._campaign["total"], self._campaign["done"] + self._outcomes.total(), _line(result))
 
     def _look_again(self) -> None:
-        """After an interruption the service knows better than we how far it is."""
+        """After an interruption the service knows better than we how far it is, once it has all answers."""
         if not self._campaign:
             return
         try:
-            latest = self._client.get(f"/v1/campaigns/{segment(self._body['group'])}")
-        except StanzagateError:
+            latest = self._settled()
+        except (StanzagateError, KeyboardInterrupt):
             done = self._campaign["done"] + self._outcomes.total()
             outcomes = Counter(self._campaign["outcomes"]) + self._outcomes
             self._campaign |= {"done": done, "left": self._campaign["total"] - done, "outcomes": dict(outcomes)}
         else:
             if latest["id"] == self._campaign["id"]:
                 self._campaign = latest
+
+    def _settled(self) -> dict[str, Any]:
+        """The campaign, when devices that were asked already have answered; else it could not be resumed at once."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        told = False
+        while True:
+            latest: dict[str, Any] = self._client.get(f"/v1/campaigns/{segment(self._body['group'])}")
+            if latest["state"] != "running" or time.monotonic() > deadline:
+                return latest
+            if not told:
+                output.tell("stanzagate: interrupted; waiting for the devices that were asked already")
+                told = True
+            time.sleep(POLL_SECONDS)
 
     def _summarise(self) -> None:
         campaign = self._campaign
