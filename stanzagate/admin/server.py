@@ -121,6 +121,7 @@ class AdminServer:
         self._ended = asyncio.Event()
         self._opened: list[tuple[_Server, Any]] = []
         self._inode = 0
+        self._running = False
 
     def open(self) -> None:
         """Open the listeners; from now on clients can connect, and are answered once `run` runs.
@@ -159,6 +160,7 @@ class AdminServer:
         :raises StanzagateError: the listeners cannot be opened.
         """
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._running = True
         try:
             if not self._opened:
                 self.open()
@@ -184,8 +186,9 @@ class AdminServer:
         self._closing.set()
         for server, _ in self._opened:
             server.should_exit = True
-        if self._opened:
+        if self._running:
             await self._ended.wait()
+        self._close()
 
     def _close(self) -> None:
         for _, listener in self._opened:

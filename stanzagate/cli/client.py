@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -131,10 +132,12 @@ class Client:
             )
         except OSError as error:
             return Unreachable(f"The admin socket {self.socket} cannot be reached: {error.strerror}.")
-        return Unreachable(
-            f"Nobody answers at {self.socket}, or you may not use it.",
-            hint="Is the service running? Its user and group may use the socket, and root.",
-        )
+        if not os.access(self.socket, os.W_OK):
+            return Unreachable(
+                f"You may not use the admin socket {self.socket}.",
+                hint="The service's user and group may, and root: use sudo, or join that group.",
+            )
+        return Unreachable(f"Nobody answers at {self.socket}.", hint="Is the service running?")
 
 
 def lines_of(response: httpx.Response) -> Iterator[dict[str, Any]]:

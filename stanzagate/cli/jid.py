@@ -124,7 +124,7 @@ def list_rules(
         output.document(found)
         return
     rows = [[rule["id"], rule["effect"], rule["requester"], rule["target"], *_more(rule)] for rule in found["rules"]]
-    rows += [[f"s{item['id']}", "suspend", item["requester"], "-", *_more(item)] for item in found["suspensions"]]
+    rows += [["-", "suspend", item["requester"], "-", *_more(item)] for item in found["suspensions"]]
     if rows:
         output.table(("ID", "EFFECT", "REQUESTER", "TARGET", "EXPIRES", "COMMENT"), rows)
     else:

@@ -179,3 +179,21 @@ async def test_signals_stay_with_the_program(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     async with running(AdminServer(application(), socket=tmp_path / "s")):
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+async def test_listeners_that_were_opened_and_never_served_are_closed_too(tmp_path: Path) -> None:
+    server = AdminServer(application(), socket=tmp_path / "s", listen="127.0.0.1:0", tokens=TOKENS)
+    server.open()
+    assert (tmp_path / "s").exists()
+    await server.stop()
+    assert not (tmp_path / "s").exists()
+
+
+async def test_a_tcp_client_that_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stanzagate.admin.server.HEADER_SECONDS", 0.05)
+    async with running(AdminServer(application(), listen="127.0.0.1:0", tokens=TOKENS)) as server:
+        assert server.address is not None
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        assert await reader.read() == b""
+        writer.close()

@@ -283,3 +283,19 @@ async def test_lists_for_devices_and_suggestions(here: Scene, said: Any) -> None
     here.services.observations.observe("new@acs.test", "d2")
     assert await here.run("jid", "suggest") == 0
     assert said().out.startswith("stanzagate jid allow new@acs.test --to d2 ")
+
+
+async def test_the_service_may_be_named_anywhere_and_the_nearest_counts(here: Scene) -> None:
+    from stanzagate.cli import main
+
+    here_, nowhere = ["--socket", str(here.socket)], ["--socket", str(here.folder / "none")]
+    for line in (
+        [*here_, "jid", "list"],
+        ["jid", *here_, "list"],
+        ["jid", "list", *here_],
+        [*nowhere, "jid", *here_, "list"],
+        ["jid", *nowhere, "list", "--dir", str(here.folder)],
+        [*here_, "audit"],
+        ["audit", *here_, "verify"],
+    ):
+        assert await asyncio.to_thread(main, line) == 0, line
