@@ -65,7 +65,7 @@ class Tokens:
 
     def __init__(self, tokens: Mapping[str, tuple[str, str]]) -> None:
         self._known = [
-            (_digest(secret), Caller(f"token:{name}", Role(role))) for name, (secret, role) in tokens.items()
+            (_digest(secret.encode()), Caller(f"token:{name}", Role(role))) for name, (secret, role) in tokens.items()
         ]
         if len({digest for digest, _ in self._known}) < len(self._known):
             raise ConfigError("Two tokens are the same secret.", key="admin.tokens", hint="Make one for each name.")
@@ -76,7 +76,7 @@ class Tokens:
     def caller(self, header: str) -> Caller | None:
         """Whose token the value of an ``Authorization`` header is, or None. Takes equally long for all."""
         scheme, _, secret = header.partition(" ")
-        digest = _digest(secret.strip())
+        digest = _digest(secret.strip().encode("latin-1"))  # which is how the bytes of headers are read
         found = None
         for known, caller in self._known:
             if hmac.compare_digest(known, digest):
@@ -84,8 +84,8 @@ class Tokens:
         return found if scheme.lower() == "bearer" else None
 
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+def _digest(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
 
 
 def unix_caller(uid: int) -> Caller:

@@ -25,7 +25,11 @@ def moment(text: str | float | None, now: float, *, past: bool = False) -> float
     except ValueError:
         pass
     else:
-        return now - seconds if past else float(math.ceil(now + seconds))  # people read and write whole seconds
+        if past:
+            return max(now - seconds, 0.0)
+        if not math.isfinite(seconds):
+            raise InputError("That duration is too long.", hint="Leave it out for what never ends.")
+        return float(math.ceil(now + seconds))  # people read and write whole seconds
     try:
         return parse_time(text)
     except InputError:

@@ -101,13 +101,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _USAGE_ERRORS as error:
         return _usage(error)
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would complain once more while it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # whoever read it has enough
+        return 1
+    except OSError as error:
+        _forget_output()
+        output.error(StanzagateError(f"The output cannot be written: {error.strerror or error}."))
         return 1
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("stanzagate: interrupted", err=True)
         return INTERRUPTED
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """What is still in the buffer goes nowhere; Python would complain about it while it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Any) -> int:

@@ -111,6 +111,8 @@ class Client:
                 if not response.is_success:
                     raise _refused(response.status_code, response.read())
                 yield response
+        except UnicodeEncodeError:
+            raise InputError("Something on the command line is not UTF-8.", hint="Check its encoding.") from None
         except httpx.ConnectError:
             raise self._nobody() from None
         except httpx.TimeoutException:

@@ -97,12 +97,34 @@ async def test_a_suspension_of_a_full_jid_comes_and_goes(api: httpx.AsyncClient)
         ("POST", "/v1/campaigns", {"group": "lab"}, 404, "not-found", 1),
         ("GET", "/v1/audit?limit=0", None, 422, "invalid-request", 2),
         ("GET", "/v1/render?device=d9", None, 404, "not-found", 1),
+        ("GET", f"/v1/audit?after={10**30}", None, 422, "invalid-request", 2),
+        ("DELETE", f"/v1/rules/{10**30}", None, 404, "not-found", 1),
+        ("POST", "/v1/rules", {**ALLOW, "target": "all", "expires": "9" * 400 + "d"}, 400, "input", 2),
+        ("POST", "/v1/rules", {**ALLOW, "target": "all", "expires": 1e300}, 400, "input", 2),
+        ("POST", "/v1/rules", {**ALLOW, "target": "all", "expires": "2001-01-01T00:00:00Z"}, 400, "input", 2),
+        ("POST", "/v1/suspensions", {"requester": "a@b.test", "comment": "two\nlines"}, 400, "input", 2),
+        ("GET", "/v1/devices?after=%40", None, 400, "input", 2),
+        ("GET", "/v1/devices?group=a%20b", None, 400, "input", 2),
+        ("GET", "/v1/campaigns/%ff", None, 404, "not-found", 1),
+        ("GET", "/v1/check?requester=%00&device=d1", None, 400, "jid", 2),
     ],
 )
 async def test_errors_have_one_form(
     api: httpx.AsyncClient, method: str, path: str, body: Any, status: int, error: str, exit_code: int
 ) -> None:
     problem(await api.request(method, path, json=body), status, error, exit_code)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b'{"requester": "\\ud800@a.test"}', b"\xff", b"NaN"])
+async def test_a_body_that_is_no_json_of_ours_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
+    answer = await api.post("/v1/suspensions", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422} and answer.json()["exit_code"] == 2
+
+
+async def test_times_that_no_calendar_has_filter_nothing(here: Scene, api: httpx.AsyncClient) -> None:
+    await registered(here, 1)
+    answer = await api.get("/v1/audit", params={"since": "9" * 400 + "d"})
+    assert len(answer.json()) == 1
 
 
 async def test_an_invalid_body_is_never_echoed(api: httpx.AsyncClient) -> None:

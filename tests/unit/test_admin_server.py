@@ -138,6 +138,7 @@ def test_tokens_are_kept_as_hashes_only() -> None:
     assert "one" not in repr(vars(tokens))
     found = tokens.caller("bearer one")
     assert found is not None and found.actor == "token:ops"
+    assert Tokens({"u": ("ü", "read")}).caller("Bearer ü".encode().decode("latin-1")) is not None
 
 
 async def test_a_tcp_client_cannot_say_that_it_is_a_local_user(tmp_path: Path) -> None:

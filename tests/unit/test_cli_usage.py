@@ -205,3 +205,16 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(InputError):
             files.read_secret(str(file))
+
+
+def test_a_full_disk_and_a_strange_encoding_are_told_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stanzagate"]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run([*command, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (run.returncode, run.stderr) == (
+        1,
+        "stanzagate: error: The output cannot be written: No space left on device.\n",
+    )
+    strange = [*command, "jid", "check", b"\xff@a.test", "d", "--socket", str(tmp_path / "none")]
+    told = subprocess.run(strange, stderr=subprocess.PIPE, check=False)
+    assert told.returncode in {2, 3} and b"Traceback" not in told.stderr

@@ -36,6 +36,7 @@ def _filter(
     )
 
 
+After = Annotated[int, Query(ge=0, le=2**63 - 1)]
 Wanted = Annotated[AuditFilter, Depends(_filter)]
 
 
@@ -44,7 +45,7 @@ async def list_rows(
     services: Asked,
     by: By,
     wanted: Wanted,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: After = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     newest: bool = False,
 ) -> list[AuditRowOut]:
@@ -54,7 +55,7 @@ async def list_rows(
 
 
 @router.get("/follow", responses=_STREAM, response_class=JsonLines)
-async def follow(services: Asked, by: By, wanted: Wanted, after: int | None = None) -> JsonLines:
+async def follow(services: Asked, by: By, wanted: Wanted, after: After | None = None) -> JsonLines:
     """Rows as they are written, until the client goes away."""
     return JsonLines(_lines(services, wanted, after))
 
