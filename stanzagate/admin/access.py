@@ -35,6 +35,7 @@ STREAMED_PATHS = frozenset({"/v1/devices.csv"})
 """Routes that take a body of any size and never hold it in memory."""
 
 BODY_LIMIT = 16 * 1024 * 1024
+STRANGERS_SECONDS = 60.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -108,6 +109,23 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+class _Strangers:
+    """Says in the log that somebody tries tokens, but not so often that it fills the disk."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next = float("-inf")
+
+    def note(self, scope: Scope) -> None:
+        """One more request without a known token."""
+        self._count += 1
+        now = time.monotonic()
+        if now >= self._next:
+            address = (scope.get("client") or ("unknown",))[0]
+            log.warning("Requests without a known token: %d, the last one from %s.", self._count, address)
+            self._count, self._next = 0, now + STRANGERS_SECONDS
+
+
 class Access:
     """Stands before the application: says who asks, lets nobody do what he may not, bounds bodies, keeps the log.
 
@@ -119,6 +137,7 @@ class Access:
         self._app = app
         self._identify = identify
         self._closing = closing
+        self._strangers = _Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request (ASGI)."""
@@ -145,6 +164,7 @@ class Access:
         if scope["path"] in OPEN_PATHS and scope["method"] in READING:
             return
         if caller is None:
+            self._strangers.note(scope)
             raise Unauthenticated(
                 "This needs a token of the admin API.", hint="Send the header 'Authorization: Bearer TOKEN'."
             )

@@ -317,6 +317,7 @@ async def test_tcp_wants_a_token_and_reading_ones_only_read(here: Scene, caplog:
     assert ("token:ops", "requester.suspended", "a@b.test") in await here.actions()
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("stanzagate", "uvicorn"))]
     assert any("POST /v1/suspensions" in line for line in ours)
+    assert len([line for line in ours if "without a known token" in line]) == 1
     assert [line for line in ours if "secret" in line or "queried" in line] == []
 
 
