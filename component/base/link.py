@@ -23,6 +23,7 @@ from xml.sax.saxutils import escape
 
 from component.base import ns
 from component.base.errors import StanzaError, StanzaErrorInfo, StanzagateError, Unreachable
+from component.base.jid import JidError, prepare
 from component.base.stream import ComponentStream
 
 log = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ class Link:
         :param sender: an address of this component.
         :param kind: ``get`` or ``set``.
         """
-        if len(self._pending) >= PENDING_LIMIT:
+        if len(self._pending) >= PENDING_LIMIT or self.closed:
             on_answer(Answer.OVERLOAD)
             return
         request_id = token_hex(16)
@@ -290,7 +291,7 @@ class Link:
         if pending is None:
             self.counters.late_answers += 1
             return True
-        if element.get("from") != pending.to:
+        if not _is_from(element.get("from", ""), pending.to):
             self.counters.foreign_answers += 1
             return True
         pending.timer.cancel()
@@ -335,9 +336,10 @@ class Link:
                     await self._end()
         except TimeoutError:
             log.warning("%s: %d requests were still without an answer.", self.name, self.pending + self.queued)
-        for pending in self._pending.values():
-            pending.timer.cancel()
         self.state = LinkState.CLOSED
+        for request_id, pending in list(self._pending.items()):  # whoever waits for them must not wait for ever
+            pending.timer.cancel()
+            self._finish(request_id, pending, Answer.TIMEOUT)
         self.stream.abort()
         self._ended.set()
 
@@ -393,6 +395,16 @@ class Link:
         while request_id in self._pending and self.attached.is_set():
             self._idle.clear()
             await self._idle.wait()
+
+
+def _is_from(sender: str, asked: str) -> bool:
+    """Whether an answer comes from the address that was asked; ejabberd hands on the spelling of the login."""
+    if sender == asked:
+        return True
+    try:
+        return prepare(sender).full == asked
+    except JidError:
+        return False
 
 
 def quote(value: str) -> str:

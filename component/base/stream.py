@@ -19,6 +19,7 @@ from typing import Any, cast
 from xml.etree.ElementTree import Element, ParseError
 
 from slixmpp.componentxmpp import ComponentXMPP
+from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from component.base import ns
 
@@ -111,18 +112,27 @@ class ComponentStream(ComponentXMPP):
         self.xml_depth = depth
 
     def _stanza(self, element: Element) -> None:
-        if self.sessionstarted:
+        if element.tag == _STREAM_ERROR:
+            self._reason = _stream_error_reason(element)
+        elif self.sessionstarted:
             try:
                 if self._on_stanza(element):
                     return
             except Exception:
                 log.exception("A stanza was dropped because its handler failed.")
                 return
-        if element.tag == _STREAM_ERROR:
-            self._reason = _stream_error_reason(element)
-        self._spawn_event(element)
+        try:
+            self._spawn_event(element)
+        except Exception as error:  # slixmpp copies what it answers, recursively; its message may show the stanza
+            log.error("A stanza was dropped because slixmpp failed on it: %s.", type(error).__name__)
 
     # Writing
+
+    def send_raw(self, data: str | bytes) -> None:
+        """Write what slixmpp has serialised; the bound of `write` holds for it too."""
+        if self.transport is None:
+            raise NotConnectedError
+        self.write(data.encode() if isinstance(data, str) else data)
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the server; they leave at the end of the current chunk of input or loop iteration."""

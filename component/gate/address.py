@@ -29,21 +29,28 @@ def gate_jid(domain: str) -> str:
     return f"{GATE_LOCAL}@{domain}/{GATE_LOCAL}"
 
 
-@lru_cache(maxsize=16_384)
+REMEMBERED_LENGTH = 160
+"""Longer addresses, and those beyond ASCII, are read anew each time: a flood of them would fill the memory, since an
+address may have 3,071 bytes, each of which becomes four in a string with one rare character."""
+
+
 def requester_of(sender: str) -> Jid:
     """The requester's prepared JID; ejabberd hands on the spelling that a client logged in with.
 
     :raises JidError: not a JID.
     """
-    return prepare(sender)
+    return _prepared(sender) if len(sender) <= REMEMBERED_LENGTH and sender.isascii() else prepare(sender)
 
 
-@lru_cache(maxsize=65_536)
 def address_of(to: str) -> Address:
     """Read ``LOCAL@GATE/RESOURCE``: LOCAL is prepared, then unescaped once.
 
     :raises JidError: not a JID.
     """
+    return _remembered(to) if len(to) <= REMEMBERED_LENGTH and to.isascii() else _read(to)
+
+
+def _read(to: str) -> Address:
     jid = prepare(to)
     local = jid.local
     if not local or local == GATE_LOCAL:
@@ -58,3 +65,7 @@ def address_of(to: str) -> Address:
     if not named.bare or named.resource:
         return Address("", local, jid.resource)  # no id holds an escaped @, so this is nobody's
     return Address(named.bare, "", jid.resource)
+
+
+_prepared = lru_cache(maxsize=16_384)(prepare)
+_remembered = lru_cache(maxsize=65_536)(_read)

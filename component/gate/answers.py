@@ -41,8 +41,10 @@ BY_OUTCOME = {
     Outcome.NOT_AUTHORIZED: Refusal.NOT_AUTHORIZED,
     Outcome.OFFLINE: Refusal.OFFLINE,
     Outcome.TIMEOUT: Refusal.NO_ANSWER,
+    Outcome.DENIED: Refusal.FORBIDDEN,
+    Outcome.UNKNOWN_DEVICE: Refusal.UNKNOWN_DEVICE,
 }
-"""The answer for each outcome of a request that was sent to a device, but `Outcome.ACCEPTED`."""
+"""The answer for each outcome but `Outcome.ACCEPTED`."""
 
 
 def accepted(request_id: str, gate: str, requester: str) -> str:

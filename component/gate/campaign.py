@@ -221,6 +221,7 @@ class Campaigns:
             await run.go()
         except StanzagateError as error:
             run.failure = error
+            run.stopped.set()  # nothing is woken that could not be recorded
         left = run.campaign.total - run.campaign.done - run.recorded
         state = CampaignState.INTERRUPTED if left else CampaignState.FINISHED
 

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 from component.base import ns
 from component.base.errors import InputError
+from component.gate.credentials import LONGEST_CREDENTIAL
 
 PAYLOAD = f"{{{ns.CONNECTION_REQUEST}}}connectionRequest"
 _USERNAME = f"{{{ns.CONNECTION_REQUEST}}}username"
@@ -54,6 +55,8 @@ def parse(iq: Element) -> Credentials:
         fields[child.tag] = child.text or ""
     if len(fields) != 2:
         raise MalformedRequest("A connectionRequest holds exactly one username and one password.")
+    if max(map(len, fields.values())) > LONGEST_CREDENTIAL:
+        raise MalformedRequest(f"Username and password have at most {LONGEST_CREDENTIAL} characters.")
     return Credentials(fields[_USERNAME], fields[_PASSWORD])
 
 
@@ -61,6 +64,10 @@ def serialise(credentials: Credentials) -> str:
     """The payload in normal form: user name, then password, no white space, no attributes."""
     return (
         f"<connectionRequest xmlns='{ns.CONNECTION_REQUEST}'>"
-        f"<username>{escape(credentials.username)}</username>"
-        f"<password>{escape(credentials.password)}</password></connectionRequest>"
+        f"<username>{_text(credentials.username)}</username>"
+        f"<password>{_text(credentials.password)}</password></connectionRequest>"
     )
+
+
+def _text(value: str) -> str:
+    return escape(value, {"\r": "&#13;"})  # a bare one becomes a line feed in whoever reads it (XML 1.0 §2.11)

@@ -8,9 +8,11 @@ deadline.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from component.base.jid import Jid
@@ -26,13 +28,20 @@ SHARE_LIMIT = 1000
 
 OnOutcome = Callable[[Outcome, str], None]
 
+log = logging.getLogger(__name__)
+
+
+class _Waiter(NamedTuple):
+    on_outcome: OnOutcome
+    admitted: Callable[[], bool]
+
 
 @dataclass(slots=True, eq=False)
 class _Flight:
     target: str
     credentials: Credentials
     deadline: float
-    waiters: list[OnOutcome] = field(default_factory=list)
+    waiters: list[_Waiter] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
     def matches(self, target: str, credentials: Credentials) -> bool:
@@ -67,19 +76,31 @@ class Flights:
         turns = self._devices.get(device)
         return turns is not None and self._same(turns, target.full, credentials) is not None
 
-    def join(self, device: str, target: Jid, credentials: Credentials, timeout: float, on_outcome: OnOutcome) -> bool:
+    def join(
+        self,
+        device: str,
+        target: Jid,
+        credentials: Credentials,
+        timeout: float,
+        on_outcome: OnOutcome,
+        *,
+        admitted: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Send a request to a device, share one that is under way, or queue.
 
         :param device: the device's id; requests are in turn for each id.
         :param target: the full JID to send to.
         :param timeout: seconds until `on_outcome` is called with `Outcome.TIMEOUT` at the latest.
-        :param on_outcome: called exactly once, unless this returns False.
+        :param on_outcome: called exactly once, unless this returns False or `admitted` did.
+        :param admitted: asked when a queued request is about to be sent, since the policy may have changed while it
+            waited; on no, it has told the requester itself.
         :returns: False when too many wait already.
         """
         turns = self._devices.get(device)
+        waiter = _Waiter(on_outcome, admitted)
         loop = asyncio.get_running_loop()
         if turns is None:
-            flight = _Flight(target.full, credentials, loop.time() + timeout, [on_outcome])
+            flight = _Flight(target.full, credentials, loop.time() + timeout, [waiter])
             self._devices[device] = _Turns(flight)
             self._start(device, flight, timeout)
             return True
@@ -87,12 +108,12 @@ class Flights:
         if same is not None:
             if len(same.waiters) >= SHARE_LIMIT:
                 return False
-            same.waiters.append(on_outcome)
+            same.waiters.append(waiter)
             self.shared += 1
             return True
         if len(turns.queue) >= QUEUE_LIMIT:
             return False
-        flight = _Flight(target.full, credentials, loop.time() + timeout, [on_outcome])
+        flight = _Flight(target.full, credentials, loop.time() + timeout, [waiter])
         flight.timer = loop.call_later(timeout, self._waited_too_long, turns, flight)
         turns.queue.append(flight)
         self.queued += 1
@@ -115,10 +136,8 @@ class Flights:
 
     def _answered(self, device: str, flight: _Flight, answer: Element | Answer) -> None:
         turns = self._devices[device]
-        if turns.queue:
-            following = turns.queue.popleft()
-            if following.timer is not None:
-                following.timer.cancel()
+        following = self._next(turns)
+        if following is not None:
             turns.current = following
             remaining = following.deadline - asyncio.get_running_loop().time()
             self._start(device, following, max(remaining, 0.0))
@@ -127,11 +146,25 @@ class Flights:
         _tell(flight, *classify(answer))
 
     @staticmethod
+    def _next(turns: _Turns) -> _Flight | None:
+        while turns.queue:
+            flight = turns.queue.popleft()
+            if flight.timer is not None:
+                flight.timer.cancel()
+            flight.waiters = [waiter for waiter in flight.waiters if waiter.admitted()]
+            if flight.waiters:
+                return flight
+        return None
+
+    @staticmethod
     def _waited_too_long(turns: _Turns, flight: _Flight) -> None:
         turns.queue.remove(flight)
         _tell(flight, Outcome.TIMEOUT, "The device was busy with other requests until the time was over.")
 
 
 def _tell(flight: _Flight, outcome: Outcome, detail: str) -> None:
-    for on_outcome in flight.waiters:
-        on_outcome(outcome, detail)
+    for waiter in flight.waiters:
+        try:
+            waiter.on_outcome(outcome, detail)
+        except Exception:  # a defect of ours must not leave the others without an answer
+            log.exception("One of those who waited for a device was not told the outcome.")

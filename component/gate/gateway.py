@@ -46,6 +46,7 @@ _OWN_SERVICES = frozenset({
     "{jabber:iq:version}query",
     "{urn:xmpp:ping}ping",
 })  # fmt: skip
+_OUTCOMES = {Refusal.UNKNOWN_DEVICE: Outcome.UNKNOWN_DEVICE}
 _NO_DEVICE = -1
 VIA = "xmpp"
 
@@ -76,9 +77,13 @@ class WakeResult:
 
 @dataclass(slots=True)
 class _Request:
-    """A request that passed the policy, on its way to a device."""
+    """A request that passed the policy, on its way to a device.
+
+    :ivar asking: whose rights apply; None for the operator's own.
+    """
 
     requester: str
+    asking: Jid | None
     rule: str
     device: DeviceRef
     target: Jid
@@ -163,7 +168,7 @@ class Gateway:
         except JidError:
             self._refuse(stanza, Refusal.JID_MALFORMED)
             return True
-        if not (address.jid or address.device_id) and len(stanza) == 1 and stanza[0].tag in _OWN_SERVICES:
+        if not (address.jid or address.device_id) and _asks_the_gate_itself(stanza):
             return False
         try:
             self._decide(stanza, requester, address)
@@ -209,7 +214,7 @@ class Gateway:
         device = self._policy.index.device(number)
         target = Jid(device.jid.bare, address.resource) if address.resource else device.jid
         request = _Request(
-            requester.full, verdict.rule, device, target, credentials, self._ticks(), "",
+            requester.full, requester, verdict.rule, device, target, credentials, self._ticks(), "",
             partial(self._answer, stanza.get("id", ""), stanza.get("to", ""), stanza.get("from", ""), credentials),
         )  # fmt: skip
         self._forward(request, self._timeout, limited=True)
@@ -245,7 +250,26 @@ class Gateway:
             return
         if stored is not None:
             request.credentials = Credentials(*stored)
-        self._join(request, timeout, limited)
+        if self._still_allowed(request):
+            self._join(request, timeout, limited)
+
+    def _still_allowed(self, request: _Request) -> bool:
+        """Decide again what had to wait, so that a suspension is in force at once; on no, the requester is told."""
+        if request.asking is None:
+            return True
+        if not self._policy.available:
+            request.done(Refusal.NO_POLICY, "The policy cannot be had.")
+            return False
+        number = self._policy.index.by_jid(request.device.jid.bare)
+        verdict = self._policy.index.decide(request.asking, number, self._clock())
+        if not verdict.allowed:
+            self._record.refusal(request.asking.bare, request.device.id, verdict.rule, verdict.reason)
+            request.done(Refusal.FORBIDDEN, verdict.reason)
+        elif number == _NO_DEVICE:
+            request.done(Refusal.UNKNOWN_DEVICE, "There is no such device any more.")
+        else:
+            return True
+        return False
 
     def _join(self, request: _Request, timeout: float, limited: bool) -> None:
         device, target, credentials = request.device.id, request.target, request.credentials
@@ -255,11 +279,13 @@ class Gateway:
             and not self._flights.under_way(device, target, credentials)
             and not self._device_limit.take(device, self._ticks())
         ):
-            self._record.refusal(
-                prepare(request.requester).bare, device, "device-limit", "The device is woken too often."
-            )
+            bare = request.asking.bare if request.asking is not None else request.requester
+            self._record.refusal(bare, device, "device-limit", "The device is woken too often.")
             request.done(Refusal.LIMITED, "The device is woken too often.")
-        elif not self._flights.join(device, target, credentials, timeout, partial(self._outcome, request)):
+        elif not self._flights.join(
+            device, target, credentials, timeout, partial(self._outcome, request),
+            admitted=partial(self._still_allowed, request),
+        ):  # fmt: skip
             request.done(Refusal.LIMITED, "Too many requests wait for this device.")
 
     def _outcome(self, request: _Request, outcome: Outcome, detail: str) -> None:
@@ -283,13 +309,13 @@ class Gateway:
     def _answer(
         self, request_id: str, to: str, sender: str, sent: Credentials, outcome: Outcome | Refusal, _detail: str
     ) -> None:
-        refusal = outcome if isinstance(outcome, Refusal) else answers.BY_OUTCOME.get(outcome)
-        if refusal is None:
+        if outcome is Outcome.ACCEPTED:
             self.answers["ACCEPTED"] += 1
             self._link.send(answers.accepted(request_id, to, sender))
-        else:
-            self.answers[refusal.name] += 1
-            self._link.send(answers.refused(refusal, request_id, to, sender, echo=sent))
+            return
+        refusal = outcome if isinstance(outcome, Refusal) else answers.BY_OUTCOME[outcome]
+        self.answers[refusal.name] += 1
+        self._link.send(answers.refused(refusal, request_id, to, sender, echo=sent))
 
     def _refuse(self, stanza: Element, refusal: Refusal, text: str = "") -> None:
         self.answers[refusal.name] += 1
@@ -310,10 +336,11 @@ class Gateway:
         :param timeout: seconds; None for the configured ``answer_timeout``.
         :raises JidError: `requester` is not a JID.
         :raises Unreachable: the gate is not attached to its server.
+        :raises StanzagateError: the device's stored credentials or the policy cannot be had.
         """
         started = self._ticks()
         number = self._find(device)
-        rule = "operator"
+        rule, asking = "operator", None
         if requester is not None:
             if not self._policy.available:
                 raise Unreachable("The policy cannot be had.", hint="Look at the service's log.")
@@ -323,10 +350,10 @@ class Gateway:
                 self._record.refusal(asking.bare, device, verdict.rule, verdict.reason)
                 return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), verdict.reason)
             if not self._requester_limit.take(asking.bare, started):
-                return WakeResult(
-                    device, Outcome.DENIED, VIA, self._elapsed(started), "The requester asks too often."
-                )
-            rule, requester = verdict.rule, asking.full
+                reason = "The requester asks too often."
+                self._record.refusal(asking.bare, device, "requester-limit", reason)
+                return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), reason)
+            rule = verdict.rule
         if number == _NO_DEVICE:
             return WakeResult(device, Outcome.UNKNOWN_DEVICE, VIA, self._elapsed(started), "There is no such device.")
         if self._link.state is not LinkState.ATTACHED:
@@ -335,22 +362,31 @@ class Gateway:
                 hint="Is the server running? `stanzagate serve` says in its log why it is not attached.",
             )
         reference = self._policy.index.device(number)
-        outcome, detail = await self._woken(reference, actor, requester, rule, timeout or self._timeout)
+        outcome, detail = await self._woken(reference, actor, asking, rule, timeout or self._timeout)
+        if outcome is Outcome.TIMEOUT and self._link.closed:  # cut short, so no campaign may take it for done
+            raise Unreachable("The service stopped before the device answered.", hint="Try again when it is back.")
         return WakeResult(reference.id, outcome, VIA, self._elapsed(started), detail)
 
     async def _woken(
-        self, device: DeviceRef, actor: str, requester: str | None, rule: str, timeout: float
+        self, device: DeviceRef, actor: str, asking: Jid | None, rule: str, timeout: float
     ) -> tuple[Outcome, str]:
         done: asyncio.Future[tuple[Outcome, str]] = asyncio.get_running_loop().create_future()
 
         def on_done(outcome: Outcome | Refusal, detail: str) -> None:
-            if not done.done():
-                done.set_result((outcome if isinstance(outcome, Outcome) else Outcome.DENIED, detail))
+            if done.done():
+                return
+            if outcome is Refusal.NO_POLICY:  # this is no word on the device, so no campaign may take it for one
+                done.set_exception(StanzagateError(detail, hint="Look at the service's log."))
+            elif isinstance(outcome, Refusal):
+                done.set_result((_OUTCOMES.get(outcome, Outcome.DENIED), detail))
+            else:
+                done.set_result((outcome, detail))
 
         request = _Request(
-            requester or actor, rule, device, device.jid, Credentials("", ""), self._ticks(), actor, on_done
-        )
-        self._forward(request, timeout, limited=requester is not None)
+            asking.full if asking else actor, asking, rule, device, device.jid, Credentials("", ""),
+            self._ticks(), actor, on_done,
+        )  # fmt: skip
+        self._forward(request, timeout, limited=asking is not None)
         return await done
 
     def _find(self, device: str) -> int:
@@ -358,3 +394,8 @@ class Gateway:
             return self._policy.find_device(device)
         except InputError:  # what can be neither an id nor a JID is no device
             return _NO_DEVICE
+
+
+def _asks_the_gate_itself(stanza: Element) -> bool:
+    """Whether slixmpp may answer. It copies what it answers recursively, so only what holds nothing goes there."""
+    return len(stanza) == 1 and stanza[0].tag in _OWN_SERVICES and len(stanza[0]) == 0

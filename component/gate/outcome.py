@@ -26,6 +26,13 @@ from component.gate.connreq import PAYLOAD
 
 _TEXT = f"{{{ns.STANZAS}}}text"
 _NOT_AUTHORIZED = frozenset({"not-authorized", "not-autorized"})  # COMPAT: three versions of one firmware misspell it
+_CONDITIONS = frozenset({  # RFC 6120 §8.3.3; of all others neither the number nor the length is bounded
+    "bad-request", "conflict", "feature-not-implemented", "forbidden", "gone", "internal-server-error",
+    "item-not-found", "jid-malformed", "not-acceptable", "not-allowed", "not-authorized", "policy-violation",
+    "recipient-unavailable", "redirect", "registration-required", "remote-server-not-found",
+    "remote-server-timeout", "resource-constraint", "service-unavailable", "subscription-required",
+    "undefined-condition", "unexpected-request",
+})  # fmt: skip
 _NOT_THERE = frozenset({
     "recipient-unavailable",  # COMPAT: Prosody's stream management, when hibernation ends
     "item-not-found", "gone", "remote-server-not-found", "remote-server-timeout",
@@ -67,5 +74,5 @@ def classify(answer: Element | Answer) -> tuple[Outcome, str]:
     echoed = answer.find(PAYLOAD) is not None
     if "service-unavailable" in names and (error.find(_TEXT) is not None or not echoed):
         return Outcome.OFFLINE, "The device is not connected."
-    condition = next((name for name in sorted(names) if name != "text"), "undefined-condition")
+    condition = min(names & _CONDITIONS, default="undefined-condition")
     return Outcome.REFUSED, f"The device refused with {condition}."
