@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from component.base.errors import Conflict, InputError, NotFound, StanzagateError, Unreachable
 
@@ -96,6 +97,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StanzagateError, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _defect)
 
 
@@ -127,6 +129,11 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return _response(
         error.status_code, Problem(error=name, message=message, hint=hint, exit_code=2), dict(error.headers or {})
     )
+
+
+async def _gone(request: Request, _error: Exception) -> JSONResponse:
+    log.info("The client of %s %s went away in the middle of it.", request.method, request.scope["path"])
+    return problem_response(InputError("The body ended too early; nothing was changed."))
 
 
 async def _defect(request: Request, error: Exception) -> JSONResponse:

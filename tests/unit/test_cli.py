@@ -139,6 +139,24 @@ async def test_standard_input_is_a_file(here: Scene) -> None:
     assert (await here.services.devices.show("d1")).jid.full == "cpe1@cpe.test/x"
 
 
+async def test_an_import_that_is_cut_off_changes_nothing(here: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "stanzagate")
+    process = await started(here, "device", "import", "-", stdin=asyncio.subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"id,jid,cr_username,cr_password,groups\nd1,cpe1@cpe.test/x,,,\n" + b"\n" * 300_000)
+    await process.stdin.drain()
+    while not here.services.devices._bulk:
+        await asyncio.sleep(0.01)
+    process.kill()
+    await process.wait()
+    while here.services.devices._bulk:
+        await asyncio.sleep(0.01)
+    assert (await here.services.devices.list()).devices == ()
+    while "went away" not in caplog.text:
+        await asyncio.sleep(0.01)
+    assert "defect" not in caplog.text and "Traceback" not in caplog.text
+
+
 async def test_wake_exits_with_1_unless_accepted(here: Scene, said: Any) -> None:
     await registered(here)
     assert await here.run("wake", "d1", "--json") == 0
