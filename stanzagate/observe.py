@@ -38,6 +38,12 @@ def observe_gateway(metrics: Metrics, gateway: Gateway) -> None:
         "answer",
         lambda: {name.lower().replace("_", "-"): count for name, count in gateway.answers.items()},
     )
+    metrics.counters(
+        "stanzagate_gate_refusals",
+        "Requests that were refused before a device was asked, by reason.",
+        "reason",
+        lambda: gateway.refusals,
+    )
     metrics.histograms(
         "stanzagate_wake_seconds",
         "Seconds from a request to its outcome, for requests that were sent to a device.",

@@ -121,6 +121,8 @@ class Gateway:
         self.settings = settings
         self.jid = gate_jid(settings.jid)
         self.answers: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        """Requests that reached no device, by reason; a denying rule counts as ``rule``."""
         self.durations = {outcome.value: Histogram() for outcome in Outcome}
         """Seconds from a request to its outcome, for those that reached a device."""
         self.draining = False
@@ -200,15 +202,15 @@ class Gateway:
                 raise MalformedRequest("A connection request is an IQ of type get.")
             credentials = connreq.parse(stanza)
         except MalformedRequest as error:
-            self._record.refusal(requester.bare, name, "malformed", error.message)
+            self._refused(requester.bare, name, "malformed", error.message)
             self._refuse(stanza, Refusal.BAD_REQUEST, error.message)
             return
         if not self._requester_limit.take(requester.bare, self._ticks()):
-            self._record.refusal(requester.bare, name, "requester-limit", "The requester asks too often.")
+            self._refused(requester.bare, name, "requester-limit", "The requester asks too often.")
             self._refuse(stanza, Refusal.LIMITED)
             return
         if number == _NO_DEVICE:
-            self._record.refusal(requester.bare, name, "unknown-device", "There is no such device.")
+            self._refused(requester.bare, name, "unknown-device", "There is no such device.")
             self._refuse(stanza, Refusal.UNKNOWN_DEVICE)
             return
         device = self._policy.index.device(number)
@@ -225,9 +227,14 @@ class Gateway:
         return self._policy.index.by_id(address.device_id) if address.device_id else _NO_DEVICE
 
     def _denied(self, requester: Jid, number: int, address: Address, verdict: Verdict) -> None:
-        self._record.refusal(requester.bare, address.jid or address.device_id, verdict.rule, verdict.reason)
+        self._refused(requester.bare, address.jid or address.device_id, verdict.rule, verdict.reason)
         if verdict.rule == "none" and number != _NO_DEVICE:
             self._observe(requester.bare, self._policy.index.device(number).id)
+
+    def _refused(self, requester: str, device: str, rule: str, reason: str) -> None:
+        kind = rule.partition(":")[0]
+        self.refusals["rule" if kind.isdigit() else kind] += 1
+        self._record.refusal(requester, device, rule, reason)
 
     def _not_a_request(self, stanza: Element) -> None:
         if stanza.tag == _MESSAGE and stanza.get("type") != "error":
@@ -263,7 +270,7 @@ class Gateway:
         number = self._policy.index.by_jid(request.device.jid.bare)
         verdict = self._policy.index.decide(request.asking, number, self._clock())
         if not verdict.allowed:
-            self._record.refusal(request.asking.bare, request.device.id, verdict.rule, verdict.reason)
+            self._refused(request.asking.bare, request.device.id, verdict.rule, verdict.reason)
             request.done(Refusal.FORBIDDEN, verdict.reason)
         elif number == _NO_DEVICE:
             request.done(Refusal.UNKNOWN_DEVICE, "There is no such device any more.")
@@ -280,7 +287,7 @@ class Gateway:
             and not self._device_limit.take(device, self._ticks())
         ):
             bare = request.asking.bare if request.asking is not None else request.requester
-            self._record.refusal(bare, device, "device-limit", "The device is woken too often.")
+            self._refused(bare, device, "device-limit", "The device is woken too often.")
             request.done(Refusal.LIMITED, "The device is woken too often.")
         elif not self._flights.join(
             device, target, credentials, timeout, partial(self._outcome, request),
@@ -347,11 +354,11 @@ class Gateway:
             asking = prepare(requester)
             verdict = self._policy.index.decide(asking, number, self._clock())
             if not verdict.allowed:
-                self._record.refusal(asking.bare, device, verdict.rule, verdict.reason)
+                self._refused(asking.bare, device, verdict.rule, verdict.reason)
                 return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), verdict.reason)
             if not self._requester_limit.take(asking.bare, started):
                 reason = "The requester asks too often."
-                self._record.refusal(asking.bare, device, "requester-limit", reason)
+                self._refused(asking.bare, device, "requester-limit", reason)
                 return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), reason)
             rule = verdict.rule
         if number == _NO_DEVICE:
