@@ -16,6 +16,10 @@ from stanzagate.render import deploy_folder, erlang, render
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
 from stanzagate.sandbox.plan import PUBSUB, SEEDER, Plan
 
+STACK = ("+sss", "4096")
+"""Kilowords of stack for each scheduler. With the default of 128, one stanza of 10,000 nested elements from any
+account ends the Erlang machine by a segmentation fault."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -73,7 +77,7 @@ def _ejabberd(plan: Plan) -> Command:
     files = [f"{plan.layout.certificates}/*.{suffix}" for suffix in ("crt", "key")]
     write_atomic(config, render("ejabberd/sandbox.yml.j2", _values(plan) | {"certificates": files}).encode())
     arguments = (
-        program, "-noinput", "+sbwt", "none", "-kernel", "inetrc", erlang(inetrc), "-mnesia", "dir", erlang(data),
+        program, "-noinput", "+sbwt", "none", *STACK, "-kernel", "inetrc", erlang(inetrc), "-mnesia", "dir", erlang(data),
         "-ejabberd", "config", erlang(config), "log_path", erlang(plan.layout.log("ejabberd")),
         "-pa", str(code), "-s", "ejabberd",
     )  # fmt: skip
