@@ -17,11 +17,14 @@ class Address(NamedTuple):
     :ivar jid: the device's bare JID, or empty.
     :ivar device_id: the device's id, or empty. With both empty the stanza is for the gate itself.
     :ivar resource: the resource to send to, or empty for the one in the registry.
+    :ivar full: the address itself, prepared. Answers come from there: ejabberd hands on the requester's spelling, and
+        slixmpp accepts an answer only from the prepared one.
     """
 
     jid: str
     device_id: str
     resource: str
+    full: str
 
 
 def gate_jid(domain: str) -> str:
@@ -54,17 +57,17 @@ def _read(to: str) -> Address:
     jid = prepare(to)
     local = jid.local
     if not local or local == GATE_LOCAL:
-        return Address("", "", jid.resource)
+        return Address("", "", jid.resource, jid.full)
     text = unescape_local(local)
     if "\\40" not in local:
-        return Address("", text, jid.resource)
+        return Address("", text, jid.resource, jid.full)
     try:
         named = prepare(text)
     except JidError:
         named = Jid("", "")
     if not named.bare or named.resource:
-        return Address("", local, jid.resource)  # no id holds an escaped @, so this is nobody's
-    return Address(named.bare, "", jid.resource)
+        return Address("", local, jid.resource, jid.full)  # no id holds an escaped @, so this is nobody's
+    return Address(named.bare, "", jid.resource, jid.full)
 
 
 _prepared = lru_cache(maxsize=16_384)(prepare)

@@ -51,7 +51,7 @@ def accepted(request_id: str, gate: str, requester: str) -> str:
     """The empty result.
 
     :param request_id: the id of the requester's stanza.
-    :param gate: the address that the requester wrote to, as he wrote it.
+    :param gate: the address that the requester wrote to, prepared.
     :param requester: his address, as it stood in his stanza.
     """
     return f"<iq type='result' {_addresses(request_id, gate, requester)}/>"

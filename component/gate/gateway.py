@@ -168,7 +168,7 @@ class Gateway:
             requester = requester_of(sender)
             address = address_of(to)
         except JidError:
-            self._refuse(stanza, Refusal.JID_MALFORMED)
+            self._refuse(stanza, to, Refusal.JID_MALFORMED)
             return True
         if not (address.jid or address.device_id) and _asks_the_gate_itself(stanza):
             return False
@@ -176,22 +176,22 @@ class Gateway:
             self._decide(stanza, requester, address)
         except Exception:  # a defect of ours must neither let a request pass nor leave it without an answer
             log.exception("A request was refused because deciding it failed.")
-            self._refuse(stanza, Refusal.NO_POLICY)
+            self._refuse(stanza, address.full, Refusal.NO_POLICY)
         return True
 
     def _decide(self, stanza: Element, requester: Jid, address: Address) -> None:
         policy = self._policy
         if self.draining:
-            self._refuse(stanza, Refusal.NO_ANSWER)
+            self._refuse(stanza, address.full, Refusal.NO_ANSWER)
             return
         if not policy.available:
-            self._refuse(stanza, Refusal.NO_POLICY)
+            self._refuse(stanza, address.full, Refusal.NO_POLICY)
             return
         number = self._number(address)
         verdict = policy.index.decide(requester, number, self._clock())
         if not verdict.allowed:
             self._denied(requester, number, address, verdict)
-            self._refuse(stanza, Refusal.FORBIDDEN)
+            self._refuse(stanza, address.full, Refusal.FORBIDDEN)
             return
         self._admit(stanza, requester, address, number, verdict)
 
@@ -203,21 +203,21 @@ class Gateway:
             credentials = connreq.parse(stanza)
         except MalformedRequest as error:
             self._refused(requester.bare, name, "malformed", error.message)
-            self._refuse(stanza, Refusal.BAD_REQUEST, error.message)
+            self._refuse(stanza, address.full, Refusal.BAD_REQUEST, error.message)
             return
         if not self._requester_limit.take(requester.bare, self._ticks()):
             self._refused(requester.bare, name, "requester-limit", "The requester asks too often.")
-            self._refuse(stanza, Refusal.LIMITED)
+            self._refuse(stanza, address.full, Refusal.LIMITED)
             return
         if number == _NO_DEVICE:
             self._refused(requester.bare, name, "unknown-device", "There is no such device.")
-            self._refuse(stanza, Refusal.UNKNOWN_DEVICE)
+            self._refuse(stanza, address.full, Refusal.UNKNOWN_DEVICE)
             return
         device = self._policy.index.device(number)
         target = Jid(device.jid.bare, address.resource) if address.resource else device.jid
         request = _Request(
             requester.full, requester, verdict.rule, device, target, credentials, self._ticks(), "",
-            partial(self._answer, stanza.get("id", ""), stanza.get("to", ""), stanza.get("from", ""), credentials),
+            partial(self._answer, stanza.get("id", ""), address.full, stanza.get("from", ""), credentials),
         )  # fmt: skip
         self._forward(request, self._timeout, limited=True)
 
@@ -314,21 +314,19 @@ class Gateway:
     # To the requester
 
     def _answer(
-        self, request_id: str, to: str, sender: str, sent: Credentials, outcome: Outcome | Refusal, _detail: str
+        self, request_id: str, gate: str, sender: str, sent: Credentials, outcome: Outcome | Refusal, _detail: str
     ) -> None:
         if outcome is Outcome.ACCEPTED:
             self.answers["ACCEPTED"] += 1
-            self._link.send(answers.accepted(request_id, to, sender))
+            self._link.send(answers.accepted(request_id, gate, sender))
             return
         refusal = outcome if isinstance(outcome, Refusal) else answers.BY_OUTCOME[outcome]
         self.answers[refusal.name] += 1
-        self._link.send(answers.refused(refusal, request_id, to, sender, echo=sent))
+        self._link.send(answers.refused(refusal, request_id, gate, sender, echo=sent))
 
-    def _refuse(self, stanza: Element, refusal: Refusal, text: str = "") -> None:
+    def _refuse(self, stanza: Element, gate: str, refusal: Refusal, text: str = "") -> None:
         self.answers[refusal.name] += 1
-        self._link.send(
-            answers.refused(refusal, stanza.get("id", ""), stanza.get("to", ""), stanza.get("from", ""), text=text)
-        )
+        self._link.send(answers.refused(refusal, stanza.get("id", ""), gate, stanza.get("from", ""), text=text))
 
     # From the operator
 

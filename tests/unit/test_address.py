@@ -7,21 +7,21 @@ from component.gate.address import Address, address_of
 
 
 @pytest.mark.parametrize(
-    ("to", "address"),
+    ("to", "jid", "device_id", "resource"),
     [
-        ("cpe1\\40cpe.test@gate.test", Address("cpe1@cpe.test", "", "")),
-        ("CPE1\\40CPE.test@GATE.test/Res", Address("cpe1@cpe.test", "", "Res")),
-        ("00256D-0001@gate.test", Address("", "00256d-0001", "")),
-        ("home\\20gateway@gate.test/r", Address("", "home gateway", "r")),
-        ("gate.test", Address("", "", "")),
-        ("gate@gate.test/gate", Address("", "", "gate")),
-        ("a\\5c40b@gate.test", Address("", "a\\40b", "")),  # unescaped once, not twice
-        ("x\\40y\\2fres@gate.test", Address("", "x\\40y\\2fres", "")),  # a full JID is nobody's
-        ("x\\40\\40y@gate.test", Address("", "x\\40\\40y", "")),
+        ("cpe1\\40cpe.test@gate.test", "cpe1@cpe.test", "", ""),
+        ("CPE1\\40CPE.test@GATE.test/Res", "cpe1@cpe.test", "", "Res"),
+        ("00256D-0001@gate.test", "", "00256d-0001", ""),
+        ("home\\20gateway@gate.test/r", "", "home gateway", "r"),
+        ("gate.test", "", "", ""),
+        ("gate@gate.test/gate", "", "", "gate"),
+        ("a\\5c40b@gate.test", "", "a\\40b", ""),  # unescaped once, not twice
+        ("x\\40y\\2fres@gate.test", "", "x\\40y\\2fres", ""),  # a full JID is nobody's
+        ("x\\40\\40y@gate.test", "", "x\\40\\40y", ""),
     ],
 )
-def test_addresses(to: str, address: Address) -> None:
-    assert address_of(to) == address
+def test_addresses(to: str, jid: str, device_id: str, resource: str) -> None:
+    assert address_of(to) == Address(jid, device_id, resource, prepare(to).full)
 
 
 @pytest.mark.parametrize("text", ["cpe1@cpe.test", "a\\40b", "a b", "/onlyX", "a\\5cb", "\\", "d'artagnan@x"])
