@@ -59,6 +59,8 @@ class Store:
         self._reader_engine = _engine(self.url, "BEGIN", create=False)
         self._writing = threading.RLock()  # `write_now` may be called beside the writer thread
         self._transaction: Connection | None = None
+        self._path = self.url.database if self.url.get_backend_name() == "sqlite" else None
+        self._file: tuple[int, int] | None = None
         self._committed: dict[Callable[[], None], None] = {}
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="store-reader")
@@ -91,6 +93,7 @@ class Store:
                 with self._writer_engine.begin() as connection:
                     self._transaction = connection
                     result = work(connection)
+                    self._check_file()
             except SQLAlchemyError as error:
                 raise _mapped(error, "written", self.url) from error
             finally:
@@ -98,6 +101,23 @@ class Store:
             for callback in self._committed:
                 _called(callback)
             return result
+
+    def _check_file(self) -> None:
+        # SQLite goes on writing to a file that has no name any more, and what it acknowledges ends with the process.
+        if self._path is None:
+            return
+        try:
+            found = Path(self._path).stat()
+            file = (found.st_dev, found.st_ino)
+        except OSError:
+            file = None
+        if self._file is None:
+            self._file = file
+        elif file != self._file:
+            raise DatabaseError(
+                f"The database {self.url.render_as_string()} cannot be written: its file was removed or replaced.",
+                hint="Put it back, or stop the service, restore a backup and start it again.",
+            )
 
     def after_commit(self, connection: Connection, callback: Callable[[], None]) -> None:
         """Have `callback` called on the writer's thread once the transaction is on disk, before `write` returns.
