@@ -340,6 +340,7 @@ class Link:
         for request_id, pending in list(self._pending.items()):  # whoever waits for them must not wait for ever
             pending.timer.cancel()
             self._finish(request_id, pending, Answer.TIMEOUT)
+        await self._end()
         self.stream.abort()
         self._ended.set()
 
