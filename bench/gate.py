@@ -30,6 +30,9 @@ from stanzagate.sandbox.wire import attach
 
 SERVERS = ("prosody", "ejabberd")
 LIMIT = 300.0
+"""Seconds that anything may take at most."""
+
+WARM_UP = 5_000
 BASELINE, REQUESTER = "spare1.test", "spare2.test"
 
 
@@ -86,16 +89,16 @@ async def baseline(component: dict[str, Any]) -> AsyncIterator[None]:
         await process.wait()
 
 
-async def refused(server: str, rounds: int, requests: int, window: int) -> dict[str, Any]:
-    """Part (a) on one server."""
+async def refused(server: str, rounds: int, seconds: float, window: int) -> dict[str, Any]:
+    """Part (a) on one server. A round is as many requests as the baseline answers in about `seconds`."""
     with sandbox(server) as (_, report, components):
         async with baseline(components[BASELINE]):
             load = await attached(components[REQUESTER])
             sender = f"nobody@{REQUESTER}"
             gate = [(f"cpe1\\40cpe.test@{report['domains']['gate']}", "u", "p")]
             raw = [(f"cpe1\\40cpe.test@{BASELINE}", "u", "p")]
-            for targets in (gate, raw):  # warm up
-                await load.measure(sender, targets, requests // 4, window, LIMIT)
+            await load.measure(sender, gate, WARM_UP, window, LIMIT)
+            requests = int((await load.measure(sender, raw, WARM_UP, window, LIMIT)).rate * seconds)
             pairs: list[tuple[float, float]] = []
             for number in range(rounds):
                 order = (gate, raw) if number % 2 else (raw, gate)
@@ -193,20 +196,37 @@ async def main() -> None:
     parser.add_argument("--server", choices=SERVERS, action="append", help="default: both")
     parser.add_argument("--part", choices=("a", "b"), action="append", help="default: both")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=20_000, help="of a round in part (a); (b) takes a quarter")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a round in part (a)")
     parser.add_argument("--window", type=int, default=200, help="requests outstanding in part (a)")
     parser.add_argument("--devices", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=5000, help="of a round in part (b)")
     options = parser.parse_args()
+    figures: list[dict[str, Any]] = []
     for server in options.server or SERVERS:
         if "a" in (options.part or "ab"):
-            print(json.dumps(await refused(server, options.rounds, options.requests, options.window)), flush=True)
+            figures.append(await refused(server, options.rounds, options.seconds, options.window))
+            print(json.dumps(figures[-1]), flush=True)
         if "b" in (options.part or "ab"):
-            print(
-                json.dumps(
-                    await accepted(server, max(1, options.rounds // 2), options.requests // 4, options.devices)
-                ),
-                flush=True,
-            )
+            rounds = max(1, options.rounds // 2)
+            figures.append(await accepted(server, rounds, options.requests, options.devices))
+            print(json.dumps(figures[-1]), flush=True)
+    for figure in figures:
+        print(sentence(figure))
+
+
+def sentence(figure: dict[str, Any]) -> str:
+    """A measurement for people."""
+    if figure["bench"] == "gate.refused":
+        text = (
+            "{server}: refused through the gate {gate_per_s}/s, answered by thirty lines of raw expat "
+            "{raw_expat_per_s}/s: ratio {ratio} (at least {required}, aim {aim})"
+        )
+    else:
+        text = (
+            "{server}: accepted over {devices} devices through the gate {gate_per_s}/s, directly {direct_per_s}/s: "
+            "ratio {ratio}; added latency p50 {added_p50_ms} ms, p99 {added_p99_ms} ms"
+        )
+    return text.format(**figure)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ IQ = f"{{{ns.COMPONENT}}}iq"
 ERROR = f"{{{ns.COMPONENT}}}error"
 
 FIRST_DELAY = 0.1
-LONGEST_DELAY = 3.0
-CONNECT_TIMEOUT = 10.0
+LONGEST_DELAY = 2.0
+CONNECT_TIMEOUT = 4.0
+"""Seconds, like the delays: together they bring a link back within five seconds of its server."""
+
 CLOSE_TIMEOUT = 2.0
 QUIET = 0.25
 """Seconds without a new request after which a stream that drains is closed."""
