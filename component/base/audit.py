@@ -214,6 +214,13 @@ class Audit:
         """
         await self._write_out(partial_counts=True)
 
+    async def settle(self) -> None:
+        """Return when every wake and every first refusal recorded so far is on disk; counts wait for their minute.
+
+        :raises DatabaseError: when the database cannot be written; nothing is lost by that.
+        """
+        await self._write_out(partial_counts=False)
+
     async def _write_out(self, *, partial_counts: bool) -> None:
         async with self._flushing:
             if self._in_flight:

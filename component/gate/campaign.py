@@ -212,7 +212,7 @@ class Campaigns:
         :param answer_timeout: seconds for each device; None for the configured one.
         :raises Unreachable: (while iterating) the server went away; the campaign is interrupted and can be resumed.
         """
-        run = _Run(self._store, self._gateway, self._spawn, campaign, actor, rate, answer_timeout)
+        run = _Run(self._store, self._audit, self._gateway, self._spawn, campaign, actor, rate, answer_timeout)
         self._spawn(f"campaign.{campaign.id}", self._drive(run))
         return _results(run)
 
@@ -255,6 +255,7 @@ class _Run:
     def __init__(
         self,
         store: Store,
+        audit: Audit,
         gateway: Gateway,
         spawn: Spawn,
         campaign: Campaign,
@@ -269,6 +270,7 @@ class _Run:
         self.failure: StanzagateError | None = None
         self.recorded = 0
         self._store = store
+        self._audit = audit
         self._gateway = gateway
         self._spawn = spawn
         self._pause = 0.0 if rate.unlimited else 1 / rate.per_second
@@ -352,6 +354,7 @@ class _Run:
             {"campaign": self.campaign.id, "device": r.device, "result": r.outcome.value, "text": r.detail}
             for r in results
         ]
+        await self._audit.settle()  # or a crash could leave a device that is done and a wake that nobody recorded
         await self._store.write(lambda connection: connection.execute(statement, rows))
         self.recorded += len(results)
         for result in results:
