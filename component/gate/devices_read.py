@@ -13,6 +13,7 @@ from component.base.jid import Jid
 from component.gate.lines import written
 from component.gate.registry import device_table, newest_row
 from component.gate.rules import Rule, TargetKind, device_key, group_name
+from component.gate.sessions import Reporting
 from component.gate.table import GROUP_SEPARATOR, Groups, split
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ FEW = 20_000
 class DeviceInfo:
     """A device, as shown to people.
 
-    :ivar online: whether the in-server plugin knows a session of it; false without a plugin.
+    :ivar online: whether the in-server plugin knows a session of it; false when `sessions` are not reported.
     :ivar since: Unix time in seconds at which that session began.
+    :ivar sessions: whether anybody tells who is online.
     :ivar rules: those that reach it, by id; empty in lists.
     """
 
@@ -40,6 +42,7 @@ class DeviceInfo:
     online: bool
     since: float | None
     has_credentials: bool
+    sessions: Reporting
     rules: tuple[Rule, ...] = ()
 
 
@@ -48,10 +51,12 @@ class DevicePage:
     """Some devices.
 
     :ivar next: what to give as `after` for the next page; empty at the end.
+    :ivar sessions: whether anybody tells who is online.
     """
 
     devices: tuple[DeviceInfo, ...]
     next: str
+    sessions: Reporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ async def page(devices: Devices, *, online: bool | None, group: str | None, afte
         lambda connection: _chosen(connection, generation, start, keys, wanted, limit + 1)
     )
     more = found[limit - 1].id if len(found) > limit else ""
-    return DevicePage(tuple(_info(devices, stored) for stored in found[:limit]), more)
+    return DevicePage(tuple(_info(devices, stored) for stored in found[:limit]), more, devices.sessions.reporting)
 
 
 async def export(devices: Devices, credentials: bool) -> AsyncIterator[str]:
@@ -207,5 +212,6 @@ def _info(devices: Devices, stored: Stored, rules: tuple[Rule, ...] = ()) -> Dev
         online=since is not None,
         since=since,
         has_credentials=stored.credentials is not None,
+        sessions=devices.sessions.reporting,
         rules=rules,
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from component.gate.changes import Change
 from component.gate.devices_read import DeviceInfo
 from component.gate.rules import Rule, Suspension
+from component.gate.sessions import Reporting
 
 Name = Annotated[str, Field(min_length=1, max_length=3071)]
 
@@ -176,6 +177,7 @@ class DeviceOut(BaseModel):
     """A device.
 
     :ivar since: Unix time in seconds at which its session began, or null when it is offline.
+    :ivar sessions: whether anybody tells who is online; `online` says nothing when not.
     :ivar rules: those that reach it; empty in lists.
     """
 
@@ -185,6 +187,7 @@ class DeviceOut(BaseModel):
     online: bool
     since: float | None
     has_credentials: bool
+    sessions: Reporting
     rules: list[RuleOut]
 
     @classmethod
@@ -197,6 +200,7 @@ class DeviceOut(BaseModel):
             online=device.online,
             since=device.since,
             has_credentials=device.has_credentials,
+            sessions=device.sessions,
             rules=[RuleOut.of(rule) for rule in device.rules],
         )
 
@@ -205,10 +209,12 @@ class DevicesOut(BaseModel):
     """Some devices.
 
     :ivar next: what to give as `after` for those that follow; empty at the end.
+    :ivar sessions: whether anybody tells who is online.
     """
 
     devices: list[DeviceOut]
     next: str
+    sessions: Reporting
 
 
 class RulesOut(BaseModel):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stanzagate.cli import output
+from stanzagate.cli import output, progress
 from stanzagate.cli.client import Client, lines_of
 from stanzagate.cli.options import AsJson, Directory, Socket, remember, service
 
@@ -23,7 +23,7 @@ LONG_SECONDS = 3600.0
 
 
 def _option(name: str, metavar: str, text: str) -> Any:
-    return typer.Option(name, metavar=metavar, show_default=False, help=text)
+    return typer.Option(name, metavar=metavar, show_default=False, readable=False, help=text)
 
 
 @app.callback(epilog="Example:  stanzagate audit --last 100 --action rule. --since 7d")
@@ -112,9 +112,10 @@ def verify(
     if database is not None:
         if public_key is None:
             raise typer.BadParameter("--database needs --public-key.")
-        found = _offline(database, public_key, head)
+        with progress.waiting("verifying"):
+            found = _offline(database, public_key, head)
     else:
-        with service(ctx, directory, socket) as client:
+        with service(ctx, directory, socket) as client, progress.waiting("verifying"):
             found = client.send("GET", "/v1/audit/verification", patience=LONG_SECONDS)
     if as_json:
         output.document(found)

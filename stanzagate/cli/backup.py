@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stanzagate.cli import files, output
+from stanzagate.cli import files, output, progress
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
 if TYPE_CHECKING:
     from stanzagate.backup import BackupInfo
+
+ELSEWHERE = "elsewhere"
+"""The folder of an archive for what is outside of the deployment's folder."""
 
 app = output.application()
 
@@ -45,6 +48,7 @@ def create(
     with (
         service(ctx, directory, socket) as client,
         files.private_output(file, overwrite=overwrite) as archive,
+        progress.waiting("saving"),
         client.stream("POST", "/v1/backups", patience=None) as response,
     ):
         size = 0
@@ -62,7 +66,9 @@ def create(
 @app.command(epilog="Example:  stanzagate backup restore stanzagate.tar --dir /var/lib/stanzagate --dry-run")
 def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="An archive of `backup create`; may be -.")],
-    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the deployment.")],
+    folder: Annotated[
+        Path, typer.Option("--dir", metavar="DIR", readable=False, help="The folder of the deployment.")
+    ],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there; it is kept as NAME.before-restore-TIME.")
     ] = False,
@@ -75,7 +81,7 @@ def restore(
     """
     from stanzagate.backup import restore as restore_all  # noqa: PLC0415  # slow to import
 
-    with _archive(file) as archive:
+    with _archive(file) as archive, progress.waiting("checking" if dry_run else "restoring"):
         info = restore_all(archive, folder, actor=_actor(), overwrite=overwrite, dry_run=dry_run)
     answer = _plain(info)
     if as_json:
@@ -88,6 +94,18 @@ def restore(
         output.say(f"{folder} is what it was at {made}: {info.audit_rows} audit rows. Restored:")
     for member in info.members:
         output.say(f"  {member}")
+    _tell_of_other_folders(info, folder)
+
+
+def _tell_of_other_folders(info: BackupInfo, folder: Path) -> None:
+    """What was outside of the deployment's folder is inside now; where it was, it may belong to a living one."""
+    parents = dict.fromkeys(Path(member).parent for member in info.members if member.startswith(f"{ELSEWHERE}/"))
+    if not parents:
+        return
+    output.say("The configuration names these files where they were. Before you start the service, put them there")
+    output.say("and let its user own them, or change the configuration:")
+    for parent in parents:
+        output.say(f"  {folder / parent}/*  ->  /{parent.relative_to(ELSEWHERE)}/")
 
 
 @contextmanager

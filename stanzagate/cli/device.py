@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from stanzagate.cli import files, output
+from stanzagate.cli import files, output, progress
 from stanzagate.cli.client import Client, segment
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
@@ -32,6 +33,7 @@ PasswordFile = Annotated[
     ),
 ]
 PAGE = 5_000
+NOT_REPORTED = "not-reported"
 
 
 @app.callback()
@@ -124,8 +126,11 @@ def import_devices(
     All or none; every bad line is named. FILE may be -. Groups are separated by ';'.
     A device with both credentials empty keeps those that it has.
     """
-    with service(ctx, directory, socket) as client, files.opened(file) as stream:
-        content = files.chunks(stream, "importing")
+    with (
+        service(ctx, directory, socket) as client,
+        files.opened(file) as stream,
+        progress.sending(stream, "checking" if dry_run else "importing") as content,
+    ):
         answer = client.send("POST", "/v1/devices.csv", {"dry_run": dry_run}, content=content, patience=None)
     output.change(answer, as_json=as_json)
 
@@ -143,34 +148,43 @@ def list_devices(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """List devices by id."""
-    with service(ctx, directory, socket) as client:
+    """List devices by id.
+
+    Who is connected is not known until an in-server plugin reports it; `wake` finds out.
+    """
+    with service(ctx, directory, socket) as client, progress.reading("reading"):
         pages = _pages(client, {"online": online, "group": group, "limit": PAGE})
+        first = next(pages)
+        devices = (device for page in itertools.chain([first], pages) for device in page["devices"])
         if as_json:
-            output.document([device for page in pages for device in page])
+            output.listing(devices)
             return
-        rows = [
-            [device["id"], device["jid"], _online(device), ";".join(device["groups"])]
-            for page in pages
-            for device in page
-        ]
-    if rows:
-        output.table(("ID", "JID", "ONLINE", "GROUPS"), rows)
-    else:
+        rows = ([device["id"], device["jid"], _online(device), ";".join(device["groups"])] for device in devices)
+        found = output.table(("ID", "JID", "ONLINE", "GROUPS"), rows)
+    if online is not None and first.get("sessions") == NOT_REPORTED:
+        output.tell(f"Nobody reports sessions yet, so it is not known which devices are {_state(online)}.")
+        output.tell("  `stanzagate wake DEVICE` finds out.")
+    elif not found:
         output.tell("There is no such device.")
 
 
-def _pages(client: Client, parameters: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def _state(online: bool) -> str:
+    return "online" if online else "offline"
+
+
+def _pages(client: Client, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
     after = ""
     while True:
         page = client.get("/v1/devices", **parameters, after=after)
-        yield page["devices"]
+        yield page
         after = page["next"]
         if not after:
             return
 
 
 def _online(device: dict[str, Any]) -> str:
+    if device.get("sessions") == NOT_REPORTED:
+        return "unknown"
     return "yes" if device["online"] else "no"
 
 
@@ -227,6 +241,7 @@ def export(
     parameters = {"credentials": credentials}
     with (
         service(ctx, directory, socket) as client,
+        progress.reading("exporting"),
         client.stream("GET", "/v1/devices.csv", parameters) as response,
     ):
         for piece in response.iter_bytes():

@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 from component.base.errors import Conflict, InputError
 
-CHUNK = 256 * 1024
 STANDARD = "-"
 
 
@@ -46,25 +45,6 @@ def read_secret(name: str) -> str:
     if not secret:
         raise InputError(f"{name} is empty.", hint="Write the password into it, in one line.")
     return secret
-
-
-def chunks(file: BinaryIO, what: str) -> Iterator[bytes]:
-    """A file piece by piece, with a progress bar on a terminal."""
-    size = 0
-    with contextlib.suppress(OSError, ValueError):
-        size = os.fstat(file.fileno()).st_size
-    if not sys.stderr.isatty():
-        while piece := file.read(CHUNK):
-            yield piece
-        return
-    from rich.console import Console  # noqa: PLC0415  # only terminals need it
-    from rich.progress import Progress  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=size or None)
-        while piece := file.read(CHUNK):
-            yield piece
-            progress.advance(task, len(piece))
 
 
 @contextlib.contextmanager

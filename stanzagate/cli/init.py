@@ -18,7 +18,9 @@ from stanzagate.production import Choices, Written, write
 
 
 def init(  # noqa: PLR0917  typer makes options of parameters
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it, for example /etc/stanzagate.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", readable=False, help="Where to write it, for example /etc/stanzagate.")
+    ],
     server: Annotated[
         ServerKind, typer.Option("--server", help="The XMPP server that is there.", show_default=False)
     ],

@@ -16,14 +16,14 @@ SERVICE = "Where the service is"
 Directory = Annotated[
     Path | None,
     typer.Option(
-        "--dir", metavar="DIR", show_default=False,
+        "--dir", metavar="DIR", show_default=False, readable=False,
         help="The service of this folder, a sandbox or a deployment.",
     ),
 ]  # fmt: skip
 Socket = Annotated[
     Path | None,
     typer.Option(
-        "--socket", metavar="PATH", show_default=False,
+        "--socket", metavar="PATH", show_default=False, readable=False,
         help="The service's admin socket; else $STANZAGATE_SOCKET.",
     ),
 ]  # fmt: skip

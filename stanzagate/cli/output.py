@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ from component.base.errors import StanzagateError
 SHOWN_DETAILS = 100
 GAP = 2
 INDENT = 6
+ROWS_TOGETHER = 5_000
 
 
 def application(**settings: Any) -> typer.Typer:
@@ -74,16 +76,42 @@ def when(seconds: float | None, none: str = "") -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns. Nothing is ever cut off; on a terminal that is too narrow, the last column has lines of its own."""
-    cells = [[plain(cell) for cell in row] for row in rows]
-    widths = [max(len(row[place]) for row in [list(headers), *cells]) for place in range(len(headers))]
-    narrow = sys.stdout.isatty() and sum(widths) + GAP * (len(widths) - 1) > shutil.get_terminal_size().columns
-    for row in (headers, *cells):
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        sys.stdout.write(f"{(' ' * GAP).join(padded[:-1] if narrow else padded).rstrip()}\n")
-        if narrow and row[-1]:
-            sys.stdout.write(f"{' ' * INDENT}{row[-1]}\n")
+def listing(items: Iterable[Any]) -> None:
+    """A list as the one JSON document of a command, written while it is read: it may be long."""
+    start = "["
+    for item in items:
+        sys.stdout.write(start + json.dumps(item, ensure_ascii=False))
+        start = ",\n"
+    sys.stdout.write("[]\n" if start == "[" else "]\n")
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+    """Columns, written while they are read. Nothing is ever cut off: columns become wider on the way when they must.
+
+    On a terminal that is too narrow, the last column has lines of its own.
+
+    :returns: whether there was any row; without one nothing is written.
+    """
+    widths = [len(header) for header in headers]
+    iterator = iter(rows)
+    pending: list[list[str]] = [list(headers)]
+    narrow: bool | None = None
+    while block := [[plain(cell) for cell in row] for row in itertools.islice(iterator, ROWS_TOGETHER)]:
+        widths = [max(width, *(len(row[place]) for row in block)) for place, width in enumerate(widths)]
+        if narrow is None:
+            width = sum(widths) + GAP * (len(widths) - 1)
+            narrow = sys.stdout.isatty() and width > shutil.get_terminal_size().columns
+        for row in pending + block:
+            _write_row(row, widths, narrow=narrow)
+        pending = []
+    return not pending
+
+
+def _write_row(row: Sequence[str], widths: Sequence[int], *, narrow: bool) -> None:
+    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    sys.stdout.write(f"{(' ' * GAP).join(padded[:-1] if narrow else padded).rstrip()}\n")
+    if narrow and row[-1]:
+        sys.stdout.write(f"{' ' * INDENT}{row[-1]}\n")
 
 
 def change(answer: dict[str, Any], *, as_json: bool) -> None:

@@ -17,7 +17,9 @@ from stanzagate.sandbox.plan import Layout
 
 app = output.application(help="A real server, the gate and accounts to try them with, on loopback, in one folder.")
 
-Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The folder of the sandbox.", show_default=False)]
+Folder = Annotated[
+    Path, typer.Option("--dir", metavar="DIR", help="The folder of the sandbox.", show_default=False, readable=False)
+]
 
 
 @app.command("up")

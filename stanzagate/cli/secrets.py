@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from stanzagate.cli import output
+from stanzagate.cli import output, progress
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
 app = output.application()
@@ -28,7 +28,7 @@ def rotate(
 
     The old one is forgotten. A rotation that was interrupted is gone on with.
     """
-    with service(ctx, directory, socket) as client:
+    with service(ctx, directory, socket) as client, progress.waiting("encrypting"):
         answer = client.send("POST", "/v1/credentials/rotation", {"dry_run": dry_run}, patience=None)
     if as_json:
         output.document(answer)

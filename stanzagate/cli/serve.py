@@ -12,7 +12,9 @@ from stanzagate.cli.options import AsJson
 
 
 def serve(
-    config: Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The configuration.")],
+    config: Annotated[
+        Path, typer.Option("-c", "--config", metavar="FILE", readable=False, help="The configuration.")
+    ],
 ) -> None:
     """Run the services that a configuration names, in the foreground; SIGTERM drains.
 
@@ -24,7 +26,7 @@ def serve(
 
 
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The configuration.")],
     as_json: AsJson = False,
 ) -> None:
     """Validate a configuration; an error names file, line and key. Nothing is started or changed.

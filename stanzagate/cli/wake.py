@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from component.base.errors import StanzagateError
-from stanzagate.cli import output
+from stanzagate.cli import output, progress
 from stanzagate.cli.client import Client, lines_of, segment
 from stanzagate.cli.options import AsJson, Directory, Socket, service
 
@@ -117,7 +115,7 @@ class _Group:
         """Wake them all, or as many as the user lets us."""
         try:
             self._woken()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenPipeError):  # whoever reads our output may have gone, too
             self._interrupted = True
         except StanzagateError as error:
             if not self._campaign:
@@ -125,7 +123,11 @@ class _Group:
             self._interrupted, self._failure = True, error
         if self._interrupted:
             self._look_again()
-        self._summarise()
+        try:
+            self._summarise()
+        finally:
+            if self._interrupted:
+                self._tell_how_to_go_on()
         if self._failure is not None:
             raise self._failure
         if self._interrupted or set(self._campaign["outcomes"]) - {ACCEPTED}:
@@ -134,7 +136,7 @@ class _Group:
     def _woken(self) -> None:
         with (
             self._client.stream("POST", "/v1/campaigns", body=self._body, patience=None) as response,
-            _progress(not self._as_json) as bar,
+            progress.counting(not self._as_json) as bar,
         ):
             for item in lines_of(response):
                 if "campaign" in item:
@@ -186,8 +188,6 @@ class _Group:
         elif campaign:
             outcomes = ", ".join(f"{count} {name}" for name, count in sorted(campaign["outcomes"].items())) or "none"
             output.say(f"{campaign['group']}: {campaign['done']} of {campaign['total']} done: {outcomes}")
-        if self._interrupted:
-            self._tell_how_to_go_on()
 
     def _tell_how_to_go_on(self) -> None:
         if not self._campaign:
@@ -198,33 +198,3 @@ class _Group:
         output.tell(
             f"  Go on with: stanzagate wake --group {self._body['group']} --rate {self._body['rate']} --resume"
         )
-
-
-@contextmanager
-def _progress(lines: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Something that shows how far it is: a bar on a terminal, and each line on stdout."""
-
-    def simple(_total: int, _done: int, text: str) -> None:
-        if text and lines:
-            output.say(text)
-            sys.stdout.flush()
-
-    if not sys.stderr.isatty():
-        yield simple
-        return
-    from rich.console import Console  # noqa: PLC0415  # only terminals need it
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
-
-    console = Console(stderr=True, highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("waking", total=None)
-
-        def on_terminal(total: int, done: int, text: str) -> None:
-            if sys.stdout.isatty() and text and lines:  # both are the same screen: the bar must make room
-                progress.console.print(output.plain(text), markup=False, soft_wrap=True)
-            else:
-                simple(total, done, text)
-            progress.update(task, total=total, completed=done)
-
-        yield on_terminal

@@ -27,7 +27,8 @@ async def list_devices(
 ) -> DevicesOut:
     """Devices by id, a page at a time."""
     page = await services.devices.list(online=online, group=group, after=after, limit=limit)
-    return DevicesOut(devices=[DeviceOut.of(device) for device in page.devices], next=page.next)
+    found = [DeviceOut.of(device) for device in page.devices]
+    return DevicesOut(devices=found, next=page.next, sessions=page.sessions)
 
 
 @router.post("/devices")
