@@ -190,7 +190,7 @@ class Gateway:
         number = self._number(address)
         verdict = policy.index.decide(requester, number, self._clock())
         if not verdict.allowed:
-            self._denied(requester, number, address, verdict)
+            self._denied(requester, number, address.jid or address.device_id, verdict)
             self._refuse(stanza, address.full, Refusal.FORBIDDEN)
             return
         self._admit(stanza, requester, address, number, verdict)
@@ -226,8 +226,8 @@ class Gateway:
             return self._policy.index.by_jid(address.jid)
         return self._policy.index.by_id(address.device_id) if address.device_id else _NO_DEVICE
 
-    def _denied(self, requester: Jid, number: int, address: Address, verdict: Verdict) -> None:
-        self._refused(requester.bare, address.jid or address.device_id, verdict.rule, verdict.reason)
+    def _denied(self, requester: Jid, number: int, device: str, verdict: Verdict) -> None:
+        self._refused(requester.bare, device, verdict.rule, verdict.reason)
         if verdict.rule == "none" and number != _NO_DEVICE:
             self._observe(requester.bare, self._policy.index.device(number).id)
 
@@ -352,7 +352,7 @@ class Gateway:
             asking = prepare(requester)
             verdict = self._policy.index.decide(asking, number, self._clock())
             if not verdict.allowed:
-                self._refused(asking.bare, device, verdict.rule, verdict.reason)
+                self._denied(asking, number, device, verdict)
                 return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), verdict.reason)
             if not self._requester_limit.take(asking.bare, started):
                 reason = "The requester asks too often."
