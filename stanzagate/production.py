@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -199,11 +200,12 @@ def _with_secret(choices: Choices) -> dict[str, Any]:
 
 
 def _render_next_steps(choices: Choices) -> str:
+    interpreter = Path(sys.executable).resolve()
     values = _values(choices) | {
         "secrets": [GATE_SECRET, TOKEN],
         "domains": list(_certificates(choices)),
         "acs": choices.acs_domains[0],
-        "in_home": any(choices.program.is_relative_to(home) for home in _HOMES),
+        "in_home": any(path.is_relative_to(home) for path in (choices.program, interpreter) for home in _HOMES),
     }
     return render("next-steps.txt.j2", values)
 
