@@ -19,20 +19,15 @@ from enum import Enum
 from secrets import token_hex
 from typing import Any
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape
 
-from component.base import ns
-from component.base.errors import StanzaError, StanzaErrorInfo, StanzagateError, Unreachable
-from component.base.jid import JidError, prepare
+from component.base.errors import StanzaError, StanzagateError, Unreachable
+from component.base.stanzas import IQ, error_info, is_from, quote
 from component.base.stream import ComponentStream
 
 log = logging.getLogger(__name__)
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]
 """Starts a background task in the task group of `serve`."""
-
-IQ = f"{{{ns.COMPONENT}}}iq"
-ERROR = f"{{{ns.COMPONENT}}}error"
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 2.0
@@ -65,6 +60,7 @@ class Answer(Enum):
 
     TIMEOUT = "timeout"
     OVERLOAD = "overload"
+    UNREACHABLE = "unreachable"
 
 
 OnAnswer = Callable[["Element | Answer"], None]
@@ -247,7 +243,11 @@ class Link:
         :param sender: an address of this component.
         :param kind: ``get`` or ``set``.
         """
-        if len(self._pending) >= PENDING_LIMIT or self.closed:
+        # A request that waited for the server could reach the device after its time was over.
+        if self.closed or not self.attached.is_set():
+            on_answer(Answer.UNREACHABLE)
+            return
+        if len(self._pending) >= PENDING_LIMIT:
             on_answer(Answer.OVERLOAD)
             return
         request_id = token_hex(16)
@@ -293,7 +293,7 @@ class Link:
         if pending is None:
             self.counters.late_answers += 1
             return True
-        if not _is_from(element.get("from", ""), pending.to):
+        if not is_from(element.get("from", ""), pending.to):
             self.counters.foreign_answers += 1
             return True
         pending.timer.cancel()
@@ -398,28 +398,3 @@ class Link:
         while request_id in self._pending and self.attached.is_set():
             self._idle.clear()
             await self._idle.wait()
-
-
-def _is_from(sender: str, asked: str) -> bool:
-    """Whether an answer comes from the address that was asked; ejabberd hands on the spelling of the login."""
-    if sender == asked:
-        return True
-    try:
-        return prepare(sender).full == asked
-    except JidError:
-        return False
-
-
-def quote(value: str) -> str:
-    """Escape a value for an attribute in single quotes."""
-    return escape(value, {"'": "&apos;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"})
-
-
-def error_info(answer: Element) -> StanzaErrorInfo:
-    """What the ``<error/>`` of an answer says; ``undefined-condition`` when it says nothing."""
-    error = answer.find(ERROR)
-    if error is None:
-        return StanzaErrorInfo("cancel", "undefined-condition")
-    names = [child.tag.rpartition("}")[2] for child in error if child.tag.startswith(f"{{{ns.STANZAS}}}")]
-    condition = next((name for name in names if name != "text"), "undefined-condition")
-    return StanzaErrorInfo(error.get("type", "cancel"), condition, error.findtext(f"{{{ns.STANZAS}}}text") or "")

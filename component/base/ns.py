@@ -2,6 +2,11 @@
 
 COMPONENT = "jabber:component:accept"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+STREAM = "http://etherx.jabber.org/streams"
 STREAMS = "urn:ietf:params:xml:ns:xmpp-streams"
 CONNECTION_REQUEST = "urn:broadband-forum-org:cwmp:xmppConnReq-1-0"
 POLICY = "urn:stanzagate:policy:1"
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+VERSION = "jabber:iq:version"
+PING = "urn:xmpp:ping"

@@ -22,14 +22,13 @@ from slixmpp.componentxmpp import ComponentXMPP
 from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from component.base import ns
+from component.base.stanzas import STREAM_ERROR
 
 log = logging.getLogger(__name__)
 
 WRITE_LIMIT = 32 * 1024 * 1024
 """Bytes that may wait for a server that does not read. Stopping to read in turn is no way out: ejabberd's
 component process writes and reads alternately, so each side would wait for the other."""
-
-_STREAM_ERROR = "{http://etherx.jabber.org/streams}error"
 
 
 class ComponentStream(ComponentXMPP):
@@ -112,7 +111,7 @@ class ComponentStream(ComponentXMPP):
         self.xml_depth = depth
 
     def _stanza(self, element: Element) -> None:
-        if element.tag == _STREAM_ERROR:
+        if element.tag == STREAM_ERROR:
             self._reason = _stream_error_reason(element)
         elif self.sessionstarted:
             try:

@@ -6,7 +6,7 @@ import re
 from enum import Enum
 
 from component.base import ns
-from component.base.link import quote
+from component.base.stanzas import quote
 from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome
 

@@ -34,7 +34,8 @@ from component.base.errors import Conflict, NotFound, StanzagateError
 from component.base.link import Spawn
 from component.base.settings import Rate
 from component.base.store import Store, metadata
-from component.gate.gateway import Gateway, WakeResult
+from component.gate.gateway import Gateway
+from component.gate.wakes import WakeResult
 
 CONCURRENCY = 1000
 """Wakes of one campaign that may be outstanding at once."""

@@ -14,16 +14,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 from xml.etree.ElementTree import Element
 
 from component.base import ns
 from component.base.errors import InputError, StanzagateError, Unreachable
 from component.base.jid import Jid, JidError, prepare
-from component.base.link import IQ, Link, LinkState, Spawn
+from component.base.link import Link, LinkState, Spawn
 from component.base.metrics import Histogram
+from component.base.stanzas import IQ, MESSAGE
 from component.gate import answers, connreq
 from component.gate.address import Address, address_of, gate_jid, requester_of
 from component.gate.answers import Refusal
@@ -36,61 +35,16 @@ from component.gate.policy import Policy
 from component.gate.scopes import Verdict
 from component.gate.settings import GateSettings
 from component.gate.table import DeviceRef
+from component.gate.wakes import Record, Request, WakeResult
 
 log = logging.getLogger(__name__)
 
-_MESSAGE = f"{{{ns.COMPONENT}}}message"
 _OWN_SERVICES = frozenset({
-    "{http://jabber.org/protocol/disco#info}query",
-    "{http://jabber.org/protocol/disco#items}query",
-    "{jabber:iq:version}query",
-    "{urn:xmpp:ping}ping",
+    f"{{{ns.DISCO_INFO}}}query", f"{{{ns.DISCO_ITEMS}}}query", f"{{{ns.VERSION}}}query", f"{{{ns.PING}}}ping",
 })  # fmt: skip
 _OUTCOMES = {Refusal.UNKNOWN_DEVICE: Outcome.UNKNOWN_DEVICE}
 _NO_DEVICE = -1
 VIA = "xmpp"
-
-
-class Record(Protocol):
-    """Where the gateway records what happened; `component.base.audit.Audit` is one."""
-
-    def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None: ...
-
-    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WakeResult:
-    """What became of a wake that an operator asked for.
-
-    :ivar device: the device's id, or what was asked for when there is no such device.
-    :ivar via: how the device was reached; always ``xmpp``.
-    :ivar elapsed_ms: milliseconds from the question to the answer.
-    """
-
-    device: str
-    outcome: Outcome
-    via: str
-    elapsed_ms: int
-    detail: str
-
-
-@dataclass(slots=True)
-class _Request:
-    """A request that passed the policy, on its way to a device.
-
-    :ivar asking: whose rights apply; None for the operator's own.
-    """
-
-    requester: str
-    asking: Jid | None
-    rule: str
-    device: DeviceRef
-    target: Jid
-    credentials: Credentials
-    started: float
-    actor: str
-    done: Callable[[Outcome | Refusal, str], None]
 
 
 class Gateway:
@@ -190,13 +144,13 @@ class Gateway:
         number = self._number(address)
         verdict = policy.index.decide(requester, number, self._clock())
         if not verdict.allowed:
-            self._denied(requester, number, address.jid or address.device_id, verdict)
+            self._denied(requester, number, self._name(number, address), verdict)
             self._refuse(stanza, address.full, Refusal.FORBIDDEN)
             return
         self._admit(stanza, requester, address, number, verdict)
 
     def _admit(self, stanza: Element, requester: Jid, address: Address, number: int, verdict: Verdict) -> None:
-        name = address.jid or address.device_id
+        name = self._name(number, address)
         try:
             if stanza.get("type") != "get":
                 raise MalformedRequest("A connection request is an IQ of type get.")
@@ -215,7 +169,7 @@ class Gateway:
             return
         device = self._policy.index.device(number)
         target = Jid(device.jid.bare, address.resource) if address.resource else device.jid
-        request = _Request(
+        request = Request(
             requester.full, requester, verdict.rule, device, target, credentials, self._ticks(), "",
             partial(self._answer, stanza.get("id", ""), address.full, stanza.get("from", ""), credentials),
         )  # fmt: skip
@@ -226,10 +180,14 @@ class Gateway:
             return self._policy.index.by_jid(address.jid)
         return self._policy.index.by_id(address.device_id) if address.device_id else _NO_DEVICE
 
+    def _name(self, number: int, address: Address) -> str:
+        """What the record calls a device: its id, or what was asked for when there is no such device."""
+        return address.jid or address.device_id if number == _NO_DEVICE else self._policy.index.devices.id(number)
+
     def _denied(self, requester: Jid, number: int, device: str, verdict: Verdict) -> None:
         self._refused(requester.bare, device, verdict.rule, verdict.reason)
         if verdict.rule == "none" and number != _NO_DEVICE:
-            self._observe(requester.bare, self._policy.index.device(number).id)
+            self._observe(requester.bare, device)
 
     def _refused(self, requester: str, device: str, rule: str, reason: str) -> None:
         kind = rule.partition(":")[0]
@@ -237,19 +195,19 @@ class Gateway:
         self._record.refusal(requester, device, rule, reason)
 
     def _not_a_request(self, stanza: Element) -> None:
-        if stanza.tag == _MESSAGE and stanza.get("type") != "error":
+        if stanza.tag == MESSAGE and stanza.get("type") != "error":
             to, sender = stanza.get("to", ""), stanza.get("from", "")
             self._link.send(answers.bounce(stanza.get("id", ""), to, sender))
 
     # To the device
 
-    def _forward(self, request: _Request, timeout: float, *, limited: bool) -> None:
+    def _forward(self, request: Request, timeout: float, *, limited: bool) -> None:
         if request.credentials.empty:
             self._spawn("gate.credentials", self._fill_in(request, timeout, limited))
         else:
             self._join(request, timeout, limited)
 
-    async def _fill_in(self, request: _Request, timeout: float, limited: bool) -> None:
+    async def _fill_in(self, request: Request, timeout: float, limited: bool) -> None:
         try:
             stored = await self._devices.credentials(request.device.id)
         except StanzagateError:  # the vault or the database cannot be read; the service says so elsewhere
@@ -260,7 +218,7 @@ class Gateway:
         if self._still_allowed(request):
             self._join(request, timeout, limited)
 
-    def _still_allowed(self, request: _Request) -> bool:
+    def _still_allowed(self, request: Request) -> bool:
         """Decide again what had to wait, so that a suspension is in force at once; on no, the requester is told."""
         if request.asking is None:
             return True
@@ -278,7 +236,7 @@ class Gateway:
             return True
         return False
 
-    def _join(self, request: _Request, timeout: float, limited: bool) -> None:
+    def _join(self, request: Request, timeout: float, limited: bool) -> None:
         device, target, credentials = request.device.id, request.target, request.credentials
         # A request that shares another's outcome does not reach the device, so it does not count against its limit.
         if (
@@ -295,7 +253,7 @@ class Gateway:
         ):  # fmt: skip
             request.done(Refusal.LIMITED, "Too many requests wait for this device.")
 
-    def _outcome(self, request: _Request, outcome: Outcome, detail: str) -> None:
+    def _outcome(self, request: Request, outcome: Outcome, detail: str) -> None:
         elapsed = self._ticks() - request.started
         self.durations[outcome].observe(elapsed)
         self._record.wake(
@@ -345,6 +303,8 @@ class Gateway:
         """
         started = self._ticks()
         number = self._find(device)
+        if number != _NO_DEVICE:
+            device = self._policy.index.devices.id(number)
         rule, asking = "operator", None
         if requester is not None:
             if not self._policy.available:
@@ -387,7 +347,7 @@ class Gateway:
             else:
                 done.set_result((outcome, detail))
 
-        request = _Request(
+        request = Request(
             asking.full if asking else actor, asking, rule, device, device.jid, Credentials("", ""),
             self._ticks(), actor, on_done,
         )  # fmt: skip

@@ -13,8 +13,9 @@ import pytest
 from component.base import ns
 from component.base.audit import Audit, AuditKey
 from component.base.errors import Unreachable
-from component.base.link import ERROR, Link
+from component.base.link import Link
 from component.base.secrets import Vault
+from component.base.stanzas import ERROR
 from component.base.store import Store, metadata
 from component.gate.connreq import PAYLOAD, Credentials, serialise
 from component.gate.devices import Devices

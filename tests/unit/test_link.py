@@ -226,6 +226,21 @@ async def test_what_crosses_the_end_of_the_stream_is_answered_on_another(served:
     assert server.connections == 2
 
 
+async def test_a_request_never_waits_for_the_server(served: tuple[FakeServer, Tasks]) -> None:
+    server, tasks = served
+    link = attach(server, tasks)
+    await link.attached.wait()
+    await server.stop()
+    await reached(lambda: not link.attached.is_set())
+    answers: list[object] = []
+    link.request("a@b/c", PING, answers.append, timeout=30, sender="gate.test")
+    assert answers == [Answer.UNREACHABLE]
+    link.send("<message id='later'/>")
+    await server.start()
+    assert (await server.received.get()).get("id") == "later"  # and nothing before it
+    assert link.pending == 0
+
+
 async def test_too_many_requests_at_once_are_refused(
     served: tuple[FakeServer, Tasks], monkeypatch: pytest.MonkeyPatch
 ) -> None:

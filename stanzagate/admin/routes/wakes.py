@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from component.base.errors import InputError, NotFound
 from component.base.settings import Rate, parse_rate
 from component.gate.campaign import Campaign
-from component.gate.gateway import WakeResult
+from component.gate.wakes import WakeResult
 from stanzagate.admin.models import CampaignOut, NewCampaign, Wake, WakeOut
 from stanzagate.admin.routes import Asked, By
 from stanzagate.admin.services import Services
