@@ -195,7 +195,7 @@ def memory(sandbox: Sandbox) -> int:
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdigit() else []
-            if b"serve" in words and any(str(sandbox.folder).encode() in word for word in words):
+            if {b"serve", b"-c"} <= set(words) and any(str(sandbox.folder).encode() in word for word in words):
                 return int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     raise AssertionError("there is no such process")
 
