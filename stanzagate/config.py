@@ -6,7 +6,10 @@ Every error names the file, the line and the key. Secrets are never in the file 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+import stat
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +20,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from component.base.errors import ConfigError
 from component.base.settings import PathSetting, Secret, Section
 from component.gate.settings import GateSettings
+
+log = logging.getLogger(__name__)
+
+STDIN = Path("-")
+SHORT_TOKEN = 16
 
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
@@ -87,6 +96,21 @@ class Config(Section):
     relay: Any = None
     base: Path = Field(default=Path(), exclude=True, repr=False)
 
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        try:
+            url = make_url(value)
+        except ArgumentError:
+            raise ValueError(f"{value!r} is not a database URL; write sqlite:///stanzagate.db") from None
+        if url.get_backend_name() != "sqlite":
+            raise ValueError(
+                f"this version has no driver for {url.get_backend_name()}; write sqlite:///stanzagate.db"
+            )
+        if not url.database or url.database == ":memory:":
+            raise ValueError("a database in memory loses every change; write sqlite:///stanzagate.db")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: Any) -> Any:
@@ -117,6 +141,8 @@ def split_listen(text: str) -> tuple[str, int]:
 def load(path: Path) -> Config:
     """Read and validate a configuration file; secrets are located, not read.
 
+    :param path: the file, or ``-`` for standard input; then relative paths are relative to the current folder.
+
     :raises ConfigError: the file is missing, is not YAML, or has an unknown key or a bad value. The first problem is
         the message, further ones are its details.
     """
@@ -132,7 +158,7 @@ def load(path: Path) -> Config:
             "This version has no grid controller.", file=str(path), line=_line(data, ("grid",)), key="grid",
             hint="Remove the section.",
         )  # fmt: skip
-    base = path.absolute().parent
+    base = Path.cwd() if path == STDIN else path.absolute().parent
     try:
         config = Config.model_validate(data, context={"base": base})
     except ValidationError as error:
@@ -151,14 +177,21 @@ def read_secret(path: Path, key: str, secret: Secret) -> str:
     :raises ConfigError: it is missing, unreadable or empty; the message never shows it.
     """
     try:
-        return secret.read()
+        text = secret.read()
     except ValueError as error:
-        raise ConfigError(f"{error}.", file=str(path), key=key) from None
+        line = _line(_parse(path), tuple(key.split("."))) if path != STDIN else 0
+        raise ConfigError(f"{error}.", file=str(path), line=line, key=key) from None
+    if key.startswith("admin.tokens.") and len(text) < SHORT_TOKEN:
+        log.warning("%s has less than %d characters, so it could be guessed.", key, SHORT_TOKEN)
+    if secret.file is not None and secret.file.stat().st_mode & stat.S_IROTH:
+        log.warning("%s can be read by everybody on this machine; chmod 600 it.", secret.file)
+    return text
 
 
 def _parse(path: Path) -> Any:
     try:
-        return YAML(typ="rt", pure=True).load(path.read_text(encoding="utf-8"))
+        text = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        return YAML(typ="rt", pure=True).load(text.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}.", file=str(path)) from None
     except UnicodeDecodeError as error:
@@ -182,6 +215,8 @@ def _problem(path: Path, data: Any, item: Any) -> _Problem:
     match item["type"]:
         case "extra_forbidden":
             text, hint = "Unknown key.", "Remove it, or look it up in docs/configuration.md."
+        case "model_type" | "model_attributes_type":
+            text, hint = "This is not a mapping.", "Write {key: value, …}; a secret is {file: PATH} or {env: NAME}."
         case "missing":
             text = "This key is missing."
         case "value_error":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
@@ -19,7 +20,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from component.base.audit import Audit, AuditKey
-from component.base.errors import StanzagateError
+from component.base.errors import InputError, StanzagateError
 from component.base.link import Link, Spawn
 from component.base.metrics import Metrics
 from component.base.secrets import Vault
@@ -35,7 +36,7 @@ from stanzagate.admin.server import AdminServer
 from stanzagate.admin.services import Services
 from stanzagate.archive import AUDIT_HEAD, AUDIT_KEY, CREDENTIALS_KEY
 from stanzagate.backup import Deployment
-from stanzagate.config import Config, load, read_secret, state_folder
+from stanzagate.config import STDIN, Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
 from stanzagate.observe import observe_gateway, observe_link, observe_policy
 
@@ -48,8 +49,11 @@ def run(path: Path) -> int:
     :returns: the exit code of the process.
     :raises StanzagateError: the service cannot start; nothing was left running.
     """
+    if path == STDIN:
+        raise InputError("serve needs a file: it is part of every backup.", hint="Write the configuration to a file.")
     config = load(path)
     _log_to_stderr()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds keys and credentials
     with _deployment(config):
         return asyncio.run(_serve(config, path))
 

@@ -57,8 +57,10 @@ def classify(answer: Element | Answer) -> tuple[Outcome, str]:
 
     :param answer: the answering stanza (RFC 6120 §8.2.3), or why there is none.
     """
-    if isinstance(answer, Answer):
+    if answer is Answer.TIMEOUT:
         return Outcome.TIMEOUT, "The device did not answer in time."
+    if isinstance(answer, Answer):
+        return Outcome.TIMEOUT, "The device could not be asked: the server is away, or too much is outstanding."
     if answer.get("type") == "result":
         return Outcome.ACCEPTED, "The device accepted the request."
     error = answer.find(ERROR)

@@ -77,7 +77,8 @@ def _ejabberd(plan: Plan) -> Command:
     files = [f"{plan.layout.certificates}/*.{suffix}" for suffix in ("crt", "key")]
     write_atomic(config, render("ejabberd/sandbox.yml.j2", _values(plan) | {"certificates": files}).encode())
     arguments = (
-        program, "-noinput", "+sbwt", "none", *STACK, "-kernel", "inetrc", erlang(inetrc), "-mnesia", "dir", erlang(data),
+        program, "-noinput", "+sbwt", "none", *STACK, "-kernel", "inetrc", erlang(inetrc),
+        "-mnesia", "dir", erlang(data),
         "-ejabberd", "config", erlang(config), "log_path", erlang(plan.layout.log("ejabberd")),
         "-pa", str(code), "-s", "ejabberd",
     )  # fmt: skip

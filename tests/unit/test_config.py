@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from component.base.errors import ConfigError
 from component.base.settings import parse_duration, parse_rate
-from stanzagate.config import load, split_listen, state_folder
+from stanzagate.config import load, read_secret, split_listen, state_folder
 
 GOOD = """\
 server: {kind: prosody}
@@ -52,7 +53,22 @@ def test_the_relays_section_is_not_looked_at(tmp_path: Path) -> None:
         ("  jid: cr", "  jjid: cr", 3, "gate.jjid", "Unknown key"),
         ("  jid: cr.cpe.test\n", "", 2, "gate.jid", "missing"),
         ("jid: cr.cpe.test", "jid: gate@cr.cpe.test", 3, "gate.jid", "not a domain"),
-        ("{file: gate.secret}", "hunter2", 4, "gate.secret", ""),
+        ("{file: gate.secret}", "hunter2", 4, "gate.secret", "{file: PATH} or {env: NAME}"),
+        (
+            "server: {kind: prosody}",
+            "database: mysql://a/b\nserver: {kind: prosody}",
+            1,
+            "database",
+            "no driver for mysql",
+        ),
+        ("server: {kind: prosody}", "database: 'sqlite://'\nserver: {kind: prosody}", 1, "database", "in memory"),
+        (
+            "server: {kind: prosody}",
+            "database: nonsense\nserver: {kind: prosody}",
+            1,
+            "database",
+            "not a database URL",
+        ),
         ("{file: gate.secret}", "{}", 4, "gate.secret", "exactly one source"),
         ("{file: gate.secret}", "{file: a, env: B}", 4, "gate.secret", "exactly one source"),
         ("[cpe.test]", "[]", 5, "gate.guarded_hosts", "at least 1"),
@@ -123,3 +139,23 @@ def test_rates_round_trip(text: str) -> None:
 )
 def test_listen(text: str, place: tuple[str, int]) -> None:
     assert split_listen(text) == place
+
+
+def test_secrets_are_named_by_line_when_they_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, GOOD)
+    config = load(path)
+    with pytest.raises(ConfigError, match=r":4: gate\.secret: .*No such file"):
+        read_secret(path, "gate.secret", config.gate.secret)
+    (tmp_path / "ops.token").write_text("short")
+    read_secret(path, "admin.tokens.ops", config.admin.tokens["ops"].secret())
+    assert "admin.tokens.ops has less than 16 characters" in caplog.text and "short" not in caplog.text
+    (tmp_path / "gate.secret").write_text("s3cret\n")
+    (tmp_path / "gate.secret").chmod(0o644)
+    assert read_secret(path, "gate.secret", config.gate.secret) == "s3cret"
+    assert "everybody" in caplog.text and "s3cret" not in caplog.text
+
+
+def test_standard_input_is_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
+    assert load(Path("-")).gate.secret.file == tmp_path / "gate.secret"
