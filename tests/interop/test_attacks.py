@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -243,6 +244,8 @@ async def test_no_secret_is_kept_or_told(sandbox: Sandbox, own: OwnGate) -> None
         told = await own.cli("audit") + await own.cli("device", "show", "00256D-0001", "--json")
     await own.cli("audit", "verify")
     (own.folder / "devices.csv").unlink()
+    assert own.process is not None
+    assert resource.prlimit(own.process.pid, resource.RLIMIT_CORE) == (0, 0)
     secrets = [sandbox.components[GATE]["secret"], typed, row["password"]]
     for number in (1, 2):
         account = sandbox.account(f"cpe{number}")
