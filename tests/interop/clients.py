@@ -111,6 +111,7 @@ class Requester(ABC):
         self.jid = jid
         self.stanzas: list[ET.Element] = []
         self._arrived = asyncio.Event()
+        self._lost = False
         self._ids = itertools.count(1)
 
     @abstractmethod
@@ -157,9 +158,12 @@ class Requester(ABC):
         """Wait until `count` answers to `id` are here; the last of them.
 
         :raises TimeoutError: after `timeout` seconds.
+        :raises ConnectionError: the connection was lost (seen with slixmpp only).
         """
         async with asyncio.timeout(timeout):
             while len(found := self.answers_to(id)) < count:
+                if self._lost:
+                    raise ConnectionError(f"{self.jid} lost its connection")
                 self._arrived.clear()
                 await self._arrived.wait()
         return found[count - 1]
@@ -177,6 +181,11 @@ class Requester(ABC):
     def new_id(self) -> str:
         """An id that this client has not used."""
         return f"t{next(self._ids)}-{id(self) & 0xFFFF:04x}"
+
+    def lost(self, _event: object = None) -> None:
+        """Called when the connection is lost."""
+        self._lost = True
+        self._arrived.set()
 
     def _received(self, stanza: ET.Element) -> None:
         self.stanzas.append(stanza)
@@ -201,6 +210,7 @@ class _SlixmppRequester(Requester):
         super().__init__(stream.boundjid.full)
         self._stream = stream
         stream.tap = self._received
+        stream.add_event_handler("disconnected", self.lost)
 
     async def send_raw(self, xml: str) -> None:
         self._stream.send_raw(xml)
@@ -242,8 +252,11 @@ async def _slixmpp_client(
         stream.add_event_handler(event, fail)
     stream.connect(host, port)
     try:
-        async with asyncio.timeout(timeout):
-            await started
+        try:
+            async with asyncio.timeout(timeout):
+                await started
+        except TimeoutError:
+            raise ConnectionError(f"{jid} was not let in within {timeout:g} s") from None
         yield _SlixmppRequester(stream)
     finally:
         await stream.disconnect(wait=1.0)
