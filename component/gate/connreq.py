@@ -48,6 +48,8 @@ def parse(iq: Element) -> Credentials:
     """
     if len(iq) != 1 or iq[0].tag != PAYLOAD:
         raise MalformedRequest("An IQ to a device holds exactly one connectionRequest and nothing else.")
+    if _words(iq.text, iq[0].text, *(element.tail for element in (iq[0], *iq[0]))):
+        raise MalformedRequest("A connectionRequest holds no text of its own.")
     fields: dict[str, str] = {}
     for child in iq[0]:
         if child.tag not in (_USERNAME, _PASSWORD) or child.tag in fields or len(child):
@@ -67,6 +69,10 @@ def serialise(credentials: Credentials) -> str:
         f"<username>{_text(credentials.username)}</username>"
         f"<password>{_text(credentials.password)}</password></connectionRequest>"
     )
+
+
+def _words(*texts: str | None) -> bool:
+    return any(text and not text.isspace() for text in texts)
 
 
 def _text(value: str) -> str:

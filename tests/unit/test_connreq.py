@@ -47,6 +47,9 @@ def test_order_white_space_and_attributes_are_mended(content: str) -> None:
         f"<connectionRequest {XMLNS}><username>u</username><password>p</password></connectionRequest>"
         f"<connectionRequest {XMLNS}><username>u</username><password>p</password></connectionRequest>",
         f"<wrap><connectionRequest {XMLNS}><username>u</username><password>p</password></connectionRequest></wrap>",
+        f"<connectionRequest {XMLNS}>hello<username>u</username><password>p</password></connectionRequest>",
+        f"<connectionRequest {XMLNS}><username>u</username>x<password>p</password></connectionRequest>",
+        f"<connectionRequest {XMLNS}><username>u</username><password>p</password></connectionRequest> y",
         f"<connectionRequest {XMLNS}><username xmlns='urn:x'>u</username><password>p</password></connectionRequest>",
     ],
 )
