@@ -131,6 +131,10 @@ def opened(archive: Path) -> Iterator[tarfile.TarFile]:
         if error.filename != str(archive):
             raise
         raise NotFound(f"There is no archive {archive}.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        if error.filename != str(archive):
+            raise
+        raise InputError(f"The archive {archive} cannot be read: {error.strerror}.") from None
 
 
 def read_manifest(tar: tarfile.TarFile, archive: Path) -> Manifest:

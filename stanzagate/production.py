@@ -11,7 +11,7 @@ from typing import Any
 
 from component.base.errors import Conflict, InputError
 from component.base.files import PRIVATE, write_atomic
-from component.base.jid import prepare
+from component.base.jid import JidError, prepare
 from stanzagate.config import ServerKind
 from stanzagate.pki import PUBLIC, Authority
 from stanzagate.render import deploy_folder, render
@@ -214,10 +214,12 @@ def _checked(choices: Choices) -> Choices:
     domains = [choices.cpe_domain, *choices.acs_domains, choices.gate]
     domains += [choices.grid_domain] if choices.grid_domain else []
     for domain in domains:
-        if prepare(domain).full != domain or prepare(domain).local:
-            raise InputError(
-                f"{domain!r} is not a domain as servers write it.", hint=f"Write {prepare(domain).domain!r}."
-            )
+        try:
+            prepared = prepare(domain)
+        except JidError:
+            raise InputError(f"{domain!r} is not a domain.", hint="Write one like cpe.example.net.") from None
+        if prepared.full != domain or prepared.local:
+            raise InputError(f"{domain!r} is not a domain as servers write it.", hint=f"Write {prepared.domain!r}.")
     if domains.count(choices.gate) > 1:
         raise InputError(f"{choices.gate} is a host of the server, so it cannot be the gate too.", hint="See --gate.")
     for path, parent in ((choices.state, Path("/var/lib")), (choices.runtime, Path("/run"))):

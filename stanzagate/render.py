@@ -86,9 +86,7 @@ def unit(value: Any) -> str:
     """
     text = _printable(str(value))
     if not text or _UNIT_SPECIAL.search(text):
-        raise InputError(
-            f"{text!r} cannot stand in a unit file.", hint="Choose a path of letters, digits, ., - and _."
-        )
+        raise InputError(f"{text!r} cannot stand in a unit file.", hint="Choose one of letters, digits, ., - and _.")
     return text
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from component.base.errors import InputError
 from component.gate.rules import shown
 
-NAMED_LINES = 100
-"""So many bad lines are named; of the others only the number is told."""
+NAMED_LINES = 1_000
+"""So many bad lines are explained; of the others only the numbers are told."""
 
 LONGEST_LINE = 64 * 1024
 
@@ -36,11 +38,12 @@ class BadLine:
 
 
 class BadLines:
-    """The bad lines of a file: the first ones, and how many there are."""
+    """The bad lines of a file: what is wrong with the first ones, and the numbers of all others."""
 
     def __init__(self) -> None:
         self.named: list[BadLine] = []
         self.total = 0
+        self._others = array("Q")
 
     def __bool__(self) -> bool:
         return self.total > 0
@@ -50,20 +53,30 @@ class BadLines:
         self.total += 1
         if len(self.named) < NAMED_LINES:
             self.named.append(BadLine(line, column, value, reason))
+        else:
+            self._others.append(line)
 
     def check(self, what: str) -> None:
         """Refuse the file if it has bad lines.
 
-        :raises InputError: with one detail for each bad line that is named.
+        :raises InputError: a detail for each bad line that is explained, and one with the numbers of the others.
         """
         if not self.total:
             return
         self.named.sort(key=lambda bad: bad.line)
         details = [str(bad) for bad in self.named]
-        if self.total > len(details):
-            details.append(f"and {self.total - len(details)} more")
+        if self._others:
+            details.append(f"and {self.total - len(details)} more: lines {_ranges(self._others)}")
         noun = "1 bad line" if self.total == 1 else f"{self.total} bad lines"
         raise InputError(f"{what}: {noun}; nothing was changed.", hint="Mend them and try again.", details=details)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Numbers for people: ``3, 5-9, 12``."""
+    ordered = sorted(set(numbers))
+    runs = (list(run) for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]))
+    ends = ((run[0][1], run[-1][1]) for run in runs)
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 class CsvReader:

@@ -148,7 +148,8 @@ def _report(found: dict[str, Any], *, complete: bool) -> None:
     if found["ok"]:
         output.say(f"The audit record is whole: {found['rows']} rows, the last one {found['seq']} ({found['hash']}).")
     else:
-        output.say(f"The audit record is NOT whole; {found['found']} findings in {found['rows']} rows:")
+        findings = "1 finding" if found["found"] == 1 else f"{found['found']} findings"
+        output.say(f"The audit record is NOT whole; {findings} in {found['rows']} rows:")
         for problem in found["problems"]:
             output.say(f"  {problem['kind']}: {problem['text']}")
         if found["found"] > len(found["problems"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -127,13 +128,17 @@ class Client:
 
     def _nobody(self) -> Unreachable:
         try:
-            self.socket.lstat()
+            mode = self.socket.stat().st_mode
         except FileNotFoundError:
             return Unreachable(
                 f"There is no admin socket {self.socket}.", hint="Is the service running? Is it another folder?"
             )
         except OSError as error:
             return Unreachable(f"The admin socket {self.socket} cannot be reached: {error.strerror}.")
+        if not stat.S_ISSOCK(mode):
+            return Unreachable(
+                f"{self.socket} is not a socket.", hint="Name the service's admin socket, or use --dir."
+            )
         if not os.access(self.socket, os.W_OK):
             return Unreachable(
                 f"You may not use the admin socket {self.socket}.",

@@ -14,7 +14,6 @@ import typer
 
 from component.base.errors import StanzagateError
 
-SHOWN_DETAILS = 100
 GAP = 2
 INDENT = 6
 ROWS_TOGETHER = 5_000
@@ -63,10 +62,8 @@ def error(failure: StanzagateError) -> None:
     tell(f"stanzagate: error: {failure.message}")
     if failure.hint:
         tell(f"  {failure.hint}")
-    for detail in failure.details[:SHOWN_DETAILS]:
+    for detail in failure.details:
         tell(f"  - {detail}")
-    if len(failure.details) > SHOWN_DETAILS:
-        tell(f"  … and {len(failure.details) - SHOWN_DETAILS} more.")
 
 
 def when(seconds: float | None, none: str = "") -> str:

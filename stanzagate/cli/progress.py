@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from component.base.errors import InputError
 from stanzagate.cli import output
 
 if TYPE_CHECKING:
@@ -57,8 +58,15 @@ def sending(file: BinaryIO, what: str) -> Iterator[Iterator[bytes]]:
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(CHUNK):
+    while piece := _read(file):
         yield piece
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(CHUNK)
+    except OSError as error:
+        raise InputError(f"{file.name} cannot be read: {error.strerror}.") from None
 
 
 @contextmanager

@@ -194,7 +194,8 @@ class _Group:
             output.tell("stanzagate: interrupted before anything was woken")
             return
         done, left = self._campaign["done"], self._campaign["left"]
-        output.tell(f"stanzagate: interrupted: {done} devices are done, {left} are not")
+        told = "1 device is" if done == 1 else f"{done} devices are"
+        output.tell(f"stanzagate: interrupted: {told} done, {left} {'is' if left == 1 else 'are'} not")
         output.tell(
             f"  Go on with: stanzagate wake --group {self._body['group']} --rate {self._body['rate']} --resume"
         )

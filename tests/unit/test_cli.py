@@ -203,7 +203,7 @@ async def test_ctrl_c_says_what_is_done_and_how_to_go_on(here: Scene, said: Any)
     out, err = await process.communicate()
     assert process.returncode == 1
     assert out == b"lab: 1 of 3 done: 1 accepted\n"
-    assert b"1 devices are done, 2 are not" in err and b"--resume" in err and b"Traceback" not in err
+    assert b"1 device is done, 2 are not" in err and b"--resume" in err and b"Traceback" not in err
     while (latest := await here.services.campaigns.latest("lab")) is None or latest.state.value == "running":
         await asyncio.sleep(0.01)
     assert await here.run("wake", "--group", "lab", "--resume", "--rate", "unlimited") == 0

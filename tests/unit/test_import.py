@@ -144,12 +144,14 @@ async def test_byte_order_mark_crlf_and_quotes_are_understood(kit: Kit) -> None:
     assert await kit.devices.credentials("a") == ("u,1", 'say "x"')
 
 
-async def test_only_the_first_bad_lines_are_named(kit: Kit) -> None:
+async def test_every_bad_line_is_named_and_the_first_ones_are_explained(kit: Kit) -> None:
+    good = "".join(f"n{number},n{number}@cpe.test/x,,,\n" for number in range(3))
     with pytest.raises(InputError) as caught:
-        await kit.import_text(HEADER + "nonsense\n" * 500)
-    assert "500 bad lines" in caught.value.message
-    assert len(caught.value.details) == 101
-    assert caught.value.details[-1] == "and 400 more"
+        await kit.import_text(HEADER + "nonsense\n" * 1500 + good + "nonsense\n" + good + "nonsense\n")
+    assert "1505 bad lines" in caught.value.message  # those three again have ids that are taken
+    assert len(caught.value.details) == 1001
+    assert caught.value.details[999].startswith("line 1001:")
+    assert caught.value.details[-1] == "and 505 more: lines 1002-1501, 1505-1509"
 
 
 async def test_a_dry_run_tells_who_loses_and_gains_and_writes_nothing(kit: Kit) -> None:
