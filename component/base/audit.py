@@ -138,8 +138,10 @@ class Audit:
         """
         entry = self._entries.get((requester, rule))
         if entry is not None:
+            if entry[1] != device:
+                entry[3] = entry[3] or entry[0] > 0
+                entry[1] = device
             entry[0] += 1
-            entry[1] = device
         else:
             self._first_refusal(requester, device, rule, reason)
 
@@ -249,9 +251,10 @@ class Audit:
     def _counted(self, count: Count, since: float, until: float) -> Entry:
         detail = {
             "requester": count.requester[:MAX_TEXT], "rule": count.rule, "count": count.count,
-            "since": round(since, 3), "until": round(until, 3),
+            "since": round(since, 3), "until": round(until, 3), "last_device": count.device[:MAX_TEXT],
         }  # fmt: skip
-        return self._entry(count.requester, "wake.denied.counted", count.device, detail)
+        subject = "" if count.several else count.device
+        return self._entry(count.requester, "wake.denied.counted", subject, detail)
 
     def _write_in_flight(self, connection: Connection) -> None:
         # Runs on the writer's thread, after whatever an earlier, cancelled caller began: it may be done already.

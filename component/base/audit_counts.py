@@ -23,16 +23,19 @@ class Count:
     """How often a requester was refused by a rule.
 
     :ivar device: the device that was asked for last.
+    :ivar several: whether it asked for others too.
     """
 
     requester: str
     rule: str
     device: str
+    several: bool
     count: int
 
 
 Entry = list[Any]
-"""[count, last device, whether it is new in this minute]: a list, because a flood changes it for each stanza."""
+"""[count, last device, whether it is new in this minute, whether several devices were counted]: a list, because a
+flood changes it for each stanza."""
 
 Key = tuple[str | None, str | None]
 """(requester, rule); None stands for many of them."""
@@ -60,10 +63,12 @@ class RefusalCounts:
         key = self._key(requester, rule)
         entry = self.entries.get(key)
         if entry is not None:
+            if entry[1] != device:
+                entry[3] = entry[3] or entry[0] > 0
+                entry[1] = device
             entry[0] += 1
-            entry[1] = device
             return None
-        self.entries[key] = [0, device, True]
+        self.entries[key] = [0, device, True, False]
         self._pairs += key[0] is not None
         self._rules += key[0] is None and key[1] is not None
         return key[0] or MANY, key[1] or MANY
@@ -81,8 +86,8 @@ class RefusalCounts:
         silent = []
         for key, entry in self.entries.items():
             if entry[0]:
-                counts.append(Count(key[0] or MANY, key[1] or MANY, device=entry[1], count=entry[0]))
-                entry[0] = 0
+                counts.append(Count(key[0] or MANY, key[1] or MANY, entry[1], several=entry[3], count=entry[0]))
+                entry[0], entry[3] = 0, False
             elif minute_over and not entry[2]:
                 silent.append(key)
             if minute_over:

@@ -38,7 +38,11 @@ CLOSE_TIMEOUT = 2.0
 QUIET = 0.25
 """Seconds without a new request after which a stream that drains is closed."""
 
+WATCH = 30.0
+"""Seconds after which a link looks whether its server is still alive."""
+
 QUEUE_LIMIT = 10_000
+QUEUE_BYTES = 16 * 1024 * 1024
 PENDING_LIMIT = 100_000
 
 
@@ -125,6 +129,7 @@ class Link:
         self._spawn = spawn
         self._pending: dict[str, _Pending] = {}
         self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
         self._opened: asyncio.Future[bool] | None = None
         self._ended = asyncio.Event()
         self._idle = asyncio.Event()
@@ -143,7 +148,7 @@ class Link:
             while not self.closed:
                 if await self._attach():
                     delay = FIRST_DELAY
-                    await self._ended.wait()
+                    await self._stay()
                 if self.closed:
                     break
                 if self.state is not LinkState.DRAINING:
@@ -175,6 +180,16 @@ class Link:
             self._reason = error.strerror or str(error)
         return False
 
+    async def _stay(self) -> None:
+        """Wait for the end of the connection; end it when the server is there but dead."""
+        while not self._ended.is_set():
+            try:
+                async with asyncio.timeout(WATCH):
+                    await self._ended.wait()
+            except TimeoutError:
+                if self.state is LinkState.ATTACHED and not await self._barrier() and self.attached.is_set():
+                    self.stream.give_up(f"the server did not answer within {CONNECT_TIMEOUT:g} s")
+
     def _ready(self) -> None:
         if self.state is LinkState.DETACHED:
             self.state = LinkState.ATTACHED
@@ -184,7 +199,7 @@ class Link:
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(True)
         log.info("%s: attached to %s:%d as %s.", self.name, self.host, self.port, self.jid)
-        queued, self._queue = self._queue, deque()
+        queued, self._queue, self._queued_bytes = self._queue, deque(), 0
         for data in queued:
             self.stream.write(data)
 
@@ -227,10 +242,11 @@ class Link:
         if self.attached.is_set():
             self.stream.write(data)
             return
-        if len(self._queue) >= QUEUE_LIMIT:
-            self._queue.popleft()
-            self.counters.queued_dropped += 1
         self._queue.append(data)
+        self._queued_bytes += len(data)
+        while len(self._queue) > QUEUE_LIMIT or self._queued_bytes > QUEUE_BYTES:
+            self._queued_bytes -= len(self._queue.popleft())
+            self.counters.queued_dropped += 1
 
     def request(
         self, to: str, payload: str, on_answer: OnAnswer, *, timeout: float, sender: str, kind: str = "get"
@@ -385,16 +401,20 @@ class Link:
             self._idle.clear()
             await self._idle.wait()
 
-    async def _barrier(self) -> None:
+    async def _barrier(self) -> bool:
         """Wait until everything has arrived that the server had for us when this was called.
 
         A result that nobody asked for, from us to us, comes back behind it, because the server writes to one
         connection.
+
+        :returns: whether it came back in time.
         """
+        answers: list[Element | Answer] = []
         request_id, address = token_hex(16), f"drain@{self.jid}/{token_hex(4)}"
         timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._expired, request_id)
-        self._pending[request_id] = _Pending(address, lambda _answer: None, timer)
+        self._pending[request_id] = _Pending(address, answers.append, timer)
         self.send(f"<iq type='result' id='{request_id}' from='{address}' to='{address}'/>")
         while request_id in self._pending and self.attached.is_set():
             self._idle.clear()
             await self._idle.wait()
+        return bool(answers) and not isinstance(answers[0], Answer)

@@ -59,6 +59,8 @@ class Store:
         self._reader_engine = _engine(self.url, "BEGIN", create=False)
         self._writing = threading.RLock()  # `write_now` may be called beside the writer thread
         self._transaction: Connection | None = None
+        self.failing = False
+        """Whether the last write failed, other than by a constraint; for those who ask how the database is."""
         self._path = self.url.database if self.url.get_backend_name() == "sqlite" else None
         self._file: tuple[int, int] | None = None
         self._committed: dict[Callable[[], None], None] = {}
@@ -95,9 +97,15 @@ class Store:
                     result = work(connection)
                     self._check_file()
             except SQLAlchemyError as error:
-                raise _mapped(error, "written", self.url) from error
+                mapped = _mapped(error, "written", self.url)
+                self.failing = self.failing or isinstance(mapped, DatabaseError)
+                raise mapped from error
+            except DatabaseError:
+                self.failing = True
+                raise
             finally:
                 self._transaction = None
+            self.failing = False
             for callback in self._committed:
                 _called(callback)
             return result

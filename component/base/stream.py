@@ -73,7 +73,7 @@ class ComponentStream(ComponentXMPP):
         if parser is None:
             return
         if self._prolog and b"<!" in data:
-            self._fail("the server sent a DOCTYPE or a comment (restricted-xml)")
+            self.give_up("the server sent a DOCTYPE or a comment (restricted-xml)")
             return
         self._reading = True
         try:
@@ -82,7 +82,7 @@ class ComponentStream(ComponentXMPP):
                 parser.flush()
             self._dispatch(cast(Any, parser.read_events()))
         except ParseError as error:
-            self._fail(f"the server sent XML that is not well-formed ({error})")
+            self.give_up(f"the server sent XML that is not well-formed ({error})")
         finally:
             self._reading = False
             self.flush()
@@ -106,7 +106,7 @@ class ComponentStream(ComponentXMPP):
                         return
                     cast(Element, root).clear()
                 elif depth == 0:
-                    self._fail("the server closed the stream")
+                    self.give_up("the server closed the stream")
                     return
         self.xml_depth = depth
 
@@ -164,7 +164,11 @@ class ComponentStream(ComponentXMPP):
         super().connection_lost(exception)
         self._on_lost(self._reason or (str(exception) if exception else "the server closed the connection"))
 
-    def _fail(self, reason: str) -> None:
+    def give_up(self, reason: str) -> None:
+        """End the connection at once.
+
+        :param reason: for people.
+        """
         self._reason = self._reason or reason
         self.parser = None
         if self.transport is not None:

@@ -27,6 +27,7 @@ class FakeServer:
         self.received: asyncio.Queue[ET.Element] = asyncio.Queue()
         self.connections = 0
         self.last_words = ""
+        self.deaf = False
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -67,6 +68,8 @@ class FakeServer:
         writer.close()
 
     def _stanza(self, element: ET.Element, writer: asyncio.StreamWriter) -> None:
+        if self.deaf:
+            return
         if element.get("to", "?") == element.get("from"):
             writer.write(ET.tostring(element))  # routed back, as a server does
         elif not element.tag.endswith("}handshake"):

@@ -241,6 +241,31 @@ async def test_a_request_never_waits_for_the_server(served: tuple[FakeServer, Ta
     assert link.pending == 0
 
 
+async def test_a_server_that_is_there_but_dead_is_noticed(
+    served: tuple[FakeServer, Tasks], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(link_module, "WATCH", 0.01)
+    monkeypatch.setattr(link_module, "CONNECT_TIMEOUT", 0.2)
+    server, tasks = served
+    link = attach(server, tasks)
+    await link.attached.wait()
+    server.deaf = True
+    await reached(lambda: server.connections >= 2)
+    assert "did not answer within 0.2 s" in caplog.text
+    server.deaf = False
+    await reached(link.attached.is_set)
+
+
+async def test_the_queue_is_bounded_in_bytes_too(served: tuple[FakeServer, Tasks]) -> None:
+    server, tasks = served
+    await server.stop()
+    link = attach(server, tasks)
+    for _ in range(40):
+        link.send(f"<message>{'x' * 1_000_000}</message>")
+    assert link.queued <= 16
+    assert link.counters.queued_dropped == 40 - link.queued
+
+
 async def test_too_many_requests_at_once_are_refused(
     served: tuple[FakeServer, Tasks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
