@@ -87,7 +87,7 @@ def _followed(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
     else:
-        output.say("  ".join(str(column) for column in _columns(row)))
+        output.row(_columns(row))
     sys.stdout.flush()
 
 

@@ -96,19 +96,28 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
     while block := [[plain(cell) for cell in row] for row in itertools.islice(iterator, ROWS_TOGETHER)]:
         widths = [max(width, *(len(row[place]) for row in block)) for place, width in enumerate(widths)]
         if narrow is None:
-            width = sum(widths) + GAP * (len(widths) - 1)
-            narrow = sys.stdout.isatty() and width > shutil.get_terminal_size().columns
-        for row in pending + block:
-            _write_row(row, widths, narrow=narrow)
+            narrow = _too_wide(sum(widths), len(widths))
+        for texts in pending + block:
+            _write_row(texts, widths, narrow=narrow)
         pending = []
     return not pending
 
 
-def _write_row(row: Sequence[str], widths: Sequence[int], *, narrow: bool) -> None:
-    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+def row(cells: Sequence[object]) -> None:
+    """One row that others may follow at any time, so that there are no columns; else like a table."""
+    texts = [plain(cell) for cell in cells]
+    _write_row(texts, [len(text) for text in texts], narrow=_too_wide(sum(map(len, texts)), len(texts)))
+
+
+def _too_wide(width: int, columns: int) -> bool:
+    return sys.stdout.isatty() and width + GAP * (columns - 1) > shutil.get_terminal_size().columns
+
+
+def _write_row(texts: Sequence[str], widths: Sequence[int], *, narrow: bool) -> None:
+    padded = [text.ljust(width) for text, width in zip(texts, widths, strict=True)]
     sys.stdout.write(f"{(' ' * GAP).join(padded[:-1] if narrow else padded).rstrip()}\n")
-    if narrow and row[-1]:
-        sys.stdout.write(f"{' ' * INDENT}{row[-1]}\n")
+    if narrow and texts[-1]:
+        sys.stdout.write(f"{' ' * INDENT}{texts[-1]}\n")
 
 
 def change(answer: dict[str, Any], *, as_json: bool) -> None:

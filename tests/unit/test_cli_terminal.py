@@ -183,7 +183,7 @@ async def test_thousands_of_bad_lines_are_all_named(here: Scene, said: Any, tmp_
     file.write_text("id,jid,cr_username,cr_password,groups\n" + "".join(f"b{n},nowhere,,,\n" for n in range(5000)))
     assert await here.run("device", "import", str(file)) == 2
     out, err = said()
-    assert not out and "5000 bad lines" in err and "line 2, " in err and "lines 1002-5001" in err
+    assert not out and "5000 bad lines" in err and "line 2, " in err and "5001" in err
     assert (await here.services.devices.list()).devices == ()
 
 
