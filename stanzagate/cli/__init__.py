@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _forget_output()
-        output.error(StanzagateError(f"The output cannot be written: {error.strerror or error}."))
+        what = "The output cannot be written" if error.filename is None else f"{error.filename} cannot be used"
+        output.error(StanzagateError(f"{what}: {error.strerror or error}."))
         return 1
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("stanzagate: interrupted", err=True)

@@ -18,9 +18,6 @@ from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, 
 if TYPE_CHECKING:
     from stanzagate.backup import BackupInfo
 
-ELSEWHERE = "elsewhere"
-"""The folder of an archive for what is outside of the deployment's folder."""
-
 app = output.application()
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -94,18 +91,6 @@ def restore(
         output.say(f"{folder} is what it was at {made}: {info.audit_rows} audit rows. Restored:")
     for member in info.members:
         output.say(f"  {member}")
-    _tell_of_other_folders(info, folder)
-
-
-def _tell_of_other_folders(info: BackupInfo, folder: Path) -> None:
-    """What was outside of the deployment's folder is inside now; where it was, it may belong to a living one."""
-    parents = dict.fromkeys(Path(member).parent for member in info.members if member.startswith(f"{ELSEWHERE}/"))
-    if not parents:
-        return
-    output.say("The configuration names these files where they were. Before you start the service, put them there")
-    output.say("and let its user own them, or change the configuration:")
-    for parent in parents:
-        output.say(f"  {folder / parent}/*  ->  /{parent.relative_to(ELSEWHERE)}/")
 
 
 @contextmanager

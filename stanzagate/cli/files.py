@@ -58,10 +58,10 @@ def private_output(name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     path = Path(name)
-    if path.exists() and not overwrite:
-        raise Conflict(f"{name} exists already.", hint="Choose another name, or give --overwrite.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.exists() and not overwrite:
+            raise Conflict(f"{name} exists already.", hint="Choose another name, or give --overwrite.")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -160,6 +160,8 @@ def _recorded(layout: Layout) -> Identity:
         return Identity(**json.loads(layout.pid_file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise Unreachable(f"No sandbox runs in {layout.folder}.", hint=_HINT) from None
+    except PermissionError:
+        raise StanzagateError(f"The sandbox in {layout.folder} belongs to another user.") from None
     except (OSError, ValueError, TypeError):
         raise _gone(layout) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import pty
@@ -15,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from component.base.errors import InputError
 from component.base.jid import prepare
-from stanzagate import backup
-from stanzagate.cli import main, output
+from stanzagate.cli import files, main, output
 from tests.unit.adminkit import Scene, registered, scene
 
 
@@ -187,25 +188,29 @@ async def test_thousands_of_bad_lines_are_all_named(here: Scene, said: Any, tmp_
     assert (await here.services.devices.list()).devices == ()
 
 
-async def test_restoring_says_where_files_from_elsewhere_belong(here: Scene, said: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "etc"
-    folder.mkdir()
-    config = folder / "stanzagate.yaml"
-    config.write_text(
-        (here.folder / "stanzagate.yaml").read_text() + f"database: sqlite:///{here.folder}/stanzagate.db\n"
-    )
-    (folder / "gate.secret").write_text("s3cret\n")
-    await here.services.audit.flush()
-    await asyncio.to_thread(backup.create, backup.Deployment.of(config), tmp_path / "b.tar")
-    assert main(["backup", "restore", str(tmp_path / "b.tar"), "--dir", str(tmp_path / "again")]) == 0
-    out = said().out
-    assert f"{tmp_path}/again/elsewhere{here.folder}/*  ->  {here.folder}/\n" in out
-    assert (tmp_path / "again" / "elsewhere" / here.folder.relative_to("/") / "stanzagate.db").exists()
-
-
 @pytest.mark.parametrize("domain", ["a b", "@", "", "x@"])
 def test_init_names_what_is_no_domain(domain: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     init = ["init", str(tmp_path / "d"), "--server", "prosody", "--acs-domain", "acs.test", "--cpe-domain", domain]
     assert main(init) == 2
     assert "is not a domain" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
+
+
+def test_what_may_not_be_touched_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may everything, so the operating system is played."""
+
+    def refused(path: Path, *_arguments: object, **_options: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (tmp_path / "sandbox.pid").write_text("{}")
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert main(["sandbox", "down", "--dir", str(tmp_path)]) == 1
+    assert "belongs to another user" in capsys.readouterr().err
+    assert (tmp_path / "sandbox.pid").exists()
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(InputError, match="cannot be written: Permission denied"):
+        files.private_output(str(tmp_path / "b.tar"), overwrite=False).__enter__()
+    assert main(["device", "list", "--dir", str(tmp_path)]) == 3
+    assert "sandbox.json cannot be read: Permission denied" in capsys.readouterr().err
