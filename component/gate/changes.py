@@ -45,7 +45,8 @@ class Change:
     """What a change did, or would do when `dry_run` is set.
 
     :ivar summary: one or more sentences for people.
-    :ivar created: ids of the rules, suspensions or devices that are new.
+    :ivar created: id of the rule, suspension or device that is new; ids of the rules that an import has made. Empty
+        for an import of devices, and when it was only tried.
     :ivar epoch: the number of the policy after the change.
     :ivar requester: bare JID of the only requester that is touched; empty when there are several.
     :ivar device: bare JID of the only device that is touched; empty when there are several.
@@ -80,11 +81,21 @@ class Plan:
     :ivar change: what is told of it when it is not made.
     :ivar write: makes it in the database and records it; what it returns is given to `apply`.
     :ivar apply: makes it in memory and tells what happened; must not fail.
+    :ivar advances: whether the policy is another one afterwards; if not, there is no new epoch and nobody to tell.
     """
 
     change: Change
     write: Callable[[Connection], Any]
     apply: Callable[[Any], Change]
+    advances: bool = True
+
+
+def unchanged(change: Change, write: Callable[[Connection], None] = lambda _: None) -> Plan:
+    """The plan of what turns out to change nothing.
+
+    :param write: records it, if that is wanted.
+    """
+    return Plan(change, write, lambda _: change, advances=False)
 
 
 class Changes:
@@ -136,12 +147,13 @@ class Changes:
             if dry_run:
                 return self.described(planned)
             change = await self.commit(planned)
-        await self.tell(change)
+        if planned.advances:
+            await self.tell(change)
         return change
 
     def described(self, plan: Plan) -> Change:
         """What a plan would do."""
-        return replace(plan.change, epoch=self.epoch, dry_run=True)
+        return replace(plan.change, created=(), epoch=self.epoch, dry_run=True)
 
     def look_again(self) -> None:
         """Tell whoever cleans up that there is something new to wait for."""
@@ -156,7 +168,8 @@ class Changes:
     async def commit(self, plan: Plan) -> Change:
         """Write a plan and apply it; call with the lock held."""
         try:
-            epoch, result = await self.store.write(lambda connection: (advance(connection), plan.write(connection)))
+            step = advance if plan.advances else current_epoch
+            epoch, result = await self.store.write(lambda connection: (step(connection), plan.write(connection)))
         except DatabaseError:
             self.available = False  # a commit that failed may have happened: the database must say
             self.available = await self._unmoved()

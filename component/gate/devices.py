@@ -21,7 +21,7 @@ from component.gate.policy import Policy
 from component.gate.registry import delete_outdated, delete_unpublished, device_table, newest_row
 from component.gate.rules import TargetKind, counted, device_jid, device_key, group_name, shown
 from component.gate.sessions import Sessions
-from component.gate.table import DeviceRow, joined, split
+from component.gate.table import DeviceRow, DeviceTable, joined, split
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Devices:
 
             def write(connection: Connection) -> None:
                 for rule in named:
-                    rows.delete_rule(connection, self.policy.audit, actor, rule)
+                    rows.delete_rule(connection, self.policy.audit, actor, rule, self.policy.shown_target)
                 columns = device_table.c
                 connection.execute(
                     delete(device_table).where(columns.key == row.key, columns.generation <= generation)
@@ -259,7 +259,7 @@ class Devices:
     def number(self, device: str) -> int:
         """The number of a device by id or JID.
 
-        :raises NotFound: when there is none.
+        :raises NotFound: when there is none, or when it is registered with another resource.
         """
         number = self.policy.find_device(device)
         if number < 0:
@@ -268,7 +268,11 @@ class Devices:
 
     def row(self, number: int) -> DeviceRow:
         """What the index knows of a device."""
-        table = self.policy.index.devices
+        return self.row_in(self.policy.index.devices, number)
+
+    @staticmethod
+    def row_in(table: DeviceTable, number: int) -> DeviceRow:
+        """What a table knows of a device."""
         ref = table.ref(number)
         return DeviceRow(table.ids.text(number), ref.id, ref.jid.bare, ref.jid.resource, joined(table.groups(number)))
 

@@ -21,10 +21,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from component.base.errors import Conflict, InputError, StanzagateError
 from component.gate import impact
-from component.gate.changes import Change, Loss, Plan
+from component.gate.badlines import BadLines
+from component.gate.changes import Change, Loss, Plan, unchanged
 from component.gate.credentials import check_credentials
 from component.gate.devices_read import COLUMNS
-from component.gate.lines import BadLines, CsvReader
+from component.gate.lines import CsvReader
 from component.gate.registry import delete_outdated, delete_unpublished, device_table
 from component.gate.rules import counted, device_jid, device_key, group_name, policy_state_table
 from component.gate.table import GROUP_SEPARATOR, DeviceRow, DeviceTable, give_memory_back, joined
@@ -54,12 +55,14 @@ class DeviceLines:
     :ivar common: so many numbers were in use when it was made.
     :ivar added: how many devices are new.
     :ivar replaced: how many were there before.
+    :ivar changed: whether a device is another one afterwards, as far as the file has been compared.
     """
 
     def __init__(self, devices: Devices, table: DeviceTable) -> None:
         self.table = table
         self.bad = BadLines()
         self.added = self.replaced = 0
+        self.changed = False
         self.common = len(table.ids)
         self._devices = devices
         self._reader = CsvReader(COLUMNS, self.bad)
@@ -94,7 +97,8 @@ class DeviceLines:
         """Look at what only the whole file can tell."""
         for line, holder, bare in self._taken:
             if not self._line_of[holder]:
-                self.bad.add(line, "jid", bare, f"it is the JID of device {self.table.id(holder)}")
+                reason = f"it is the JID of device {self.table.id(holder)}"
+                self.bad.add(line, "jid", bare, reason, "it is the JID of another device")
         if not self.bad:
             for strings in (self.table.ids, self.table.jids):
                 if strings.wasteful:
@@ -107,7 +111,7 @@ class DeviceLines:
 
     def _row(self, line: int, fields: list[str]) -> Row | None:
         device_id, jid_text, username, password, groups_text = fields
-        before = self.bad.total
+        before = self.bad.problems
         device_id = device_id.strip()
         key = self._checked(line, "id", device_id, device_key)
         jid = self._checked(line, "jid", jid_text.strip(), device_jid)
@@ -116,7 +120,7 @@ class DeviceLines:
             groups = self._checked(line, "groups", groups_text, self._joined)
         if len(username) + len(password):
             self._checked(line, "", "", lambda _: check_credentials(username, password))
-        if key is None or jid is None or groups is None or self.bad.total > before:
+        if key is None or jid is None or groups is None or self.bad.problems > before:
             return None
         row = DeviceRow(key, device_id, jid.bare, jid.resource, groups)
         if not self._put(line, row):
@@ -137,13 +141,16 @@ class DeviceLines:
         if known and line_of[number]:
             other = self.table.id(number)
             same = "" if other == row.id else f", which is {other} there"
-            self.bad.add(line, "id", row.id, f"line {line_of[number]} has the same id{same}")
+            reason = f"line {line_of[number]} has the same id{same}"
+            self.bad.add(line, "id", row.id, reason, "another line has the same id")
             return False
         if holder >= 0 and holder != number:
             if line_of[holder]:
-                self.bad.add(line, "jid", row.bare, f"line {line_of[holder]} has the same bare JID")
+                reason = f"line {line_of[holder]} has the same bare JID"
+                self.bad.add(line, "jid", row.bare, reason, "another line has the same bare JID")
                 return False
             self._taken.append((line, holder, row.bare))
+        self.changed = self.changed or not known or self._devices.row_in(self.table, number) != row
         number = self.table.put(row, (number, holder))
         if known:
             self.replaced += 1
@@ -186,11 +193,10 @@ async def run(
         reloads = changes.reloads
     try:
         await devices.delete_pieces(delete_unpublished)
+        generation = changes.generation
         await _staged(devices, lines, stream, dry_run, progress)
         loses, gains = await _impact(devices, lines)
-        change = Change(
-            f"{counted(lines.added, 'device')} added, {counted(lines.replaced, 'device')} replaced.", loses, gains
-        )
+        change = Change(_summary(lines), loses, gains)
         published = await changes.finish("device import", _publish(devices, actor, lines, change, dry_run, reloads))
     except BaseException:
         # What a crash or a cancellation leaves behind, the next start or import removes.
@@ -198,10 +204,17 @@ async def run(
         raise
     devices.journal = None
     if lines.replaced and not dry_run:
-        await _forget(devices, delete_outdated)
+        await _forget(devices, delete_unpublished if changes.generation == generation else delete_outdated)
     del lines, before
     await asyncio.to_thread(give_memory_back)
     return published
+
+
+def _summary(lines: DeviceLines) -> str:
+    if lines.changed:
+        return f"{counted(lines.added, 'device')} added, {counted(lines.replaced, 'device')} replaced."
+    same = f"; {lines.replaced} were there already" if lines.replaced else ""
+    return f"0 devices added, 0 devices replaced{same}."
 
 
 async def _staged(
@@ -216,6 +229,9 @@ async def _staged(
     try:
         async for piece in _pieces(stream):
             rows = await asyncio.to_thread(lines.feed, piece, not piece)
+            if rows and not lines.bad and not lines.changed:
+                check = partial(_other_credentials, devices=devices, generation=generation, rows=rows)
+                lines.changed = await changes.store.read(check)
             if rows and not lines.bad and not dry_run:
                 await changes.store.write(partial(_write, generation=generation, rows=rows))
             if progress is not None:
@@ -244,18 +260,37 @@ async def _pieces(stream: BinaryIO | Iterable[bytes] | AsyncIterable[bytes]) -> 
     yield b""
 
 
-def _write(connection: Connection, *, generation: int, rows: list[Row]) -> None:
-    keep = {row["key"]: row for row in rows if row["credentials"] is None}
+def _stored_credentials(connection: Connection, generation: int, keys: list[str]) -> dict[str, bytes | None]:
     columns = device_table.c
-    keys = list(keep)
+    found: dict[str, bytes | None] = {}
     for start in range(0, len(keys), 500):
         stored = connection.execute(
             select(columns.key, columns.credentials)
             .where(columns.key.in_(keys[start : start + 500]), columns.generation <= generation)
             .order_by(columns.generation)
         )
-        for row in stored:
-            keep[row.key]["credentials"] = row.credentials
+        found.update((row.key, row.credentials) for row in stored)
+    return found
+
+
+def _other_credentials(connection: Connection, *, devices: Devices, generation: int, rows: list[Row]) -> bool:
+    """Whether a row gives its device credentials that it has not."""
+    given = {row["key"]: row["credentials"] for row in rows if row["credentials"] is not None}
+    stored = _stored_credentials(connection, generation, list(given))
+    try:
+        for key, credentials in given.items():
+            held = stored.get(key)
+            if held is None or devices.opened(key, held) != devices.opened(key, credentials):
+                return True
+    except StanzagateError:  # what cannot be opened is replaced
+        return True
+    return False
+
+
+def _write(connection: Connection, *, generation: int, rows: list[Row]) -> None:
+    keep = {row["key"]: row for row in rows if row["credentials"] is None}
+    for key, credentials in _stored_credentials(connection, generation, list(keep)).items():
+        keep[key]["credentials"] = credentials
     connection.execute(insert(device_table), [row | {"generation": generation + 1} for row in rows])
 
 
@@ -281,26 +316,33 @@ async def _publish(
         await changes.ready()
         if changes.reloads != reloads:  # the journal may lack what the reading found
             raise Conflict("The devices were read anew while the file was read.", hint="Import it again.")
+        # A device of the file that somebody has changed meanwhile becomes again what the file says.
+        overtaken = any(lines.has(entry if isinstance(entry, str) else entry.key) for entry in devices.journal or ())
         _replay(devices, lines)
         generation = changes.generation + 1
         detail = {"added": lines.added, "replaced": lines.replaced, "sha256": lines.digest}
 
-        def write(connection: Connection) -> None:
-            connection.execute(update(policy_state_table).values(generation=generation))
+        def record(connection: Connection) -> None:
             devices.policy.audit.append(
                 connection, actor=actor, action="device.imported", subject=f"generation {generation}", detail=detail
             )
+
+        def write(connection: Connection) -> None:
+            connection.execute(update(policy_state_table).values(generation=generation))
+            record(connection)
 
         def apply(_: object) -> Change:
             devices.policy.index.use(lines.table)
             changes.generation = generation
             return change
 
-        plan = Plan(change, write, apply)
+        nothing = not lines.changed and not overtaken
+        plan = unchanged(change, record) if nothing else Plan(change, write, apply)
         if dry_run:
             return changes.described(plan)
         published = await changes.commit(plan)
-    await changes.tell(published)
+    if plan.advances:
+        await changes.tell(published)
     return published
 
 

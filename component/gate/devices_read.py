@@ -33,7 +33,7 @@ class DeviceInfo:
     :ivar online: whether the in-server plugin knows a session of it; false when `sessions` are not reported.
     :ivar since: Unix time in seconds at which that session began.
     :ivar sessions: whether anybody tells who is online.
-    :ivar rules: those that reach it, by id; empty in lists.
+    :ivar rules: those that reach it, by id; not looked up for lists.
     """
 
     id: str

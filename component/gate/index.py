@@ -167,10 +167,6 @@ class PolicyIndex:
         """The bare JIDs of all that a rule or a suspension is about."""
         return iter(self._of)
 
-    def rules_of(self, bare: str) -> list[Rule]:
-        """The rules of a requester and of its resources."""
-        return [self._rules[number] for number in sorted(self._of.get(bare, ((), ()))[0])]
-
     def suspensions_of(self, bare: str) -> list[Suspension]:
         """The suspensions of a requester and of its resources."""
         return [self._suspensions[number] for number in sorted(self._of.get(bare, ((), ()))[1])]

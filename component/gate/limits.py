@@ -39,11 +39,5 @@ class Buckets:
             self._buckets.popitem(last=False)
         return allowed
 
-    def give_back(self, key: str) -> None:
-        """Return a token that was taken for something that then did not happen."""
-        if key in self._buckets:
-            tokens, since = self._buckets[key]
-            self._buckets[key] = (min(self.rate.burst, tokens + 1), since)
-
     def __len__(self) -> int:
         return len(self._buckets)

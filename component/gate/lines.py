@@ -1,82 +1,14 @@
-"""Reading CSV from people: every bad line is named, with its number, column, value and reason."""
+"""Reading CSV from people, and writing it. What is wrong with a line is noted in `BadLines`."""
 
 from __future__ import annotations
 
 import csv
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 
 from component.base.errors import InputError
-from component.gate.rules import shown
-
-NAMED_LINES = 1_000
-"""So many bad lines are explained; of the others only the numbers are told."""
+from component.gate.badlines import BadLines
 
 LONGEST_LINE = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """What is wrong with a line.
-
-    :ivar line: counted from 1, the header included.
-    :ivar column: name of the column, or empty when it is about the line as a whole.
-    :ivar value: the offending value; empty when it must not be shown.
-    """
-
-    line: int
-    column: str
-    value: str
-    reason: str
-
-    def __str__(self) -> str:
-        column = f", {self.column}" if self.column else ""
-        value = f" {shown(self.value)}" if self.value else ""
-        return f"line {self.line}{column}{value}: {self.reason}"
-
-
-class BadLines:
-    """The bad lines of a file: what is wrong with the first ones, and the numbers of all others."""
-
-    def __init__(self) -> None:
-        self.named: list[BadLine] = []
-        self.total = 0
-        self._others = array("Q")
-
-    def __bool__(self) -> bool:
-        return self.total > 0
-
-    def add(self, line: int, column: str, value: str, reason: str) -> None:
-        """Note a bad line."""
-        self.total += 1
-        if len(self.named) < NAMED_LINES:
-            self.named.append(BadLine(line, column, value, reason))
-        else:
-            self._others.append(line)
-
-    def check(self, what: str) -> None:
-        """Refuse the file if it has bad lines.
-
-        :raises InputError: a detail for each bad line that is explained, and one with the numbers of the others.
-        """
-        if not self.total:
-            return
-        self.named.sort(key=lambda bad: bad.line)
-        details = [str(bad) for bad in self.named]
-        if self._others:
-            details.append(f"and {self.total - len(details)} more: lines {_ranges(self._others)}")
-        noun = "1 bad line" if self.total == 1 else f"{self.total} bad lines"
-        raise InputError(f"{what}: {noun}; nothing was changed.", hint="Mend them and try again.", details=details)
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers for people: ``3, 5-9, 12``."""
-    ordered = sorted(set(numbers))
-    runs = (list(run) for _, run in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]))
-    ends = ((run[0][1], run[-1][1]) for run in runs)
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 class CsvReader:
@@ -109,7 +41,7 @@ class CsvReader:
             text = self._decoded(line)
             if text and (fields := self._fields(text)) is not None:
                 yield self.line, fields
-        if last and not self._header and not self._bad:
+        if last and not self._header:
             raise InputError("The file is empty.", hint=f"The first line must be: {','.join(self._columns)}")
 
     def _decoded(self, line: bytes) -> str:
@@ -123,7 +55,8 @@ class CsvReader:
             text = line.decode()
         except UnicodeDecodeError as error:
             place = f"byte 0x{line[error.start]:02x} at position {error.start + 1}"
-            return self._refused(f"it is not UTF-8 ({place}); save the file as UTF-8")
+            general = "it is not UTF-8; save the file as UTF-8"
+            return self._refused(f"it is not UTF-8 ({place}); save the file as UTF-8", general)
         if len(line) > LONGEST_LINE:
             return self._refused(f"it is longer than {LONGEST_LINE} bytes")
         if "\0" in text:
@@ -140,21 +73,28 @@ class CsvReader:
             return None
         if not self._header:
             if [field.strip() for field in fields] != self._columns:
-                # Its content is not shown: where the header is missing, this may be a line with a password.
-                raise InputError(
-                    f"Line {self.line} is not the header; nothing was changed.",
-                    hint=f"The first line must be: {','.join(self._columns)}",
-                )
+                raise self._no_header("")
             self._header = True
             return None
         if len(fields) != len(self._columns):
-            self._refused(f"it has {len(fields)} columns, not {len(self._columns)}")
+            wanted = len(self._columns)
+            self._refused(f"it has {len(fields)} columns, not {wanted}", f"it has not {wanted} columns")
             return None
         return fields
 
-    def _refused(self, reason: str) -> str:
-        self._bad.add(self.line, "", "", reason)
+    def _refused(self, reason: str, general: str = "") -> str:
+        if not self._header:
+            raise self._no_header(reason)
+        self._bad.add(self.line, "", "", reason, general)
         return ""
+
+    def _no_header(self, reason: str) -> InputError:
+        # The line is not shown: where the header is missing, it may be one with a password.
+        why = f": {reason}" if reason else ""
+        return InputError(
+            f"The file has no header in its first line{why}; nothing was changed.",
+            hint=f"It must be a text file of CSV in UTF-8 whose first line is: {','.join(self._columns)}",
+        )
 
 
 def written(fields: Sequence[str]) -> str:

@@ -166,7 +166,7 @@ class Policy:
         change = replace(change, device=self._only_device(rule.target))
 
         def write(connection: Connection) -> int:
-            return rows.insert_rule(connection, self.audit, actor, rule)
+            return rows.insert_rule(connection, self.audit, actor, rule, self.shown_target)
 
         def apply(number: int) -> Change:
             self.index.put_rule(replace(rule, id=number))
@@ -196,7 +196,11 @@ class Policy:
                 return change
 
             return Plan(
-                change, lambda connection: _there(rows.delete_rule(connection, self.audit, actor, rule_id)), apply
+                change,
+                lambda connection: _there(
+                    rows.delete_rule(connection, self.audit, actor, rule_id, self.shown_target)
+                ),
+                apply,
             )
 
         return await self.changes.make(plan, dry_run=dry_run)
@@ -282,6 +286,7 @@ class Policy:
 
         :param device: id or JID.
         :raises InputError: when one of them is malformed.
+        :raises NotFound: when the device is registered with another resource.
         """
         who = requester_from(requester)
         number = self.find_device(device)
@@ -336,7 +341,7 @@ class Policy:
         async def plan() -> Plan:
             def write(connection: Connection) -> None:
                 for number in ended:
-                    rows.delete_rule(connection, self.audit, rows.EXPIRY, number, "rule.expired")
+                    rows.delete_rule(connection, self.audit, rows.EXPIRY, number, self.shown_target, rows.EXPIRED)
                 for number in over:
                     rows.delete_suspension(connection, self.audit, rows.EXPIRY, number)
 
@@ -368,11 +373,20 @@ class Policy:
     def find_device(self, text: str) -> int:
         """The number of a device by id or JID, or -1 when there is none.
 
+        :param text: an id, the bare JID, or the full JID with which the device is registered.
         :raises InputError: when it can be neither.
+        :raises NotFound: when the device is registered with another resource: that is another session.
         """
-        if "@" in text:
-            return self.index.by_jid(prepare(text).bare)
-        return self.index.by_id(device_key(text))
+        if "@" not in text:
+            return self.index.by_id(device_key(text))
+        jid = prepare(text)
+        number = self.index.by_jid(jid.bare)
+        if jid.resource and number >= 0 and (known := self.index.device(number)).jid != jid:
+            raise NotFound(
+                f"There is no device {shown(text)}: {shown(known.id)} is registered as {shown(known.jid.full)}.",
+                hint="Name it by its id, its bare JID or that full JID.",
+            )
+        return number
 
     def members(self, group: str) -> list[str]:
         """The ids of the devices in a group, sorted.

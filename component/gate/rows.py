@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
@@ -12,6 +12,7 @@ from component.gate.rules import (
     Effect,
     Rule,
     Suspension,
+    Target,
     rule_table,
     stored_jid,
     stored_target,
@@ -20,6 +21,11 @@ from component.gate.rules import (
 
 EXPIRY = "system:expiry"
 """The actor of what happens because a rule's time has come."""
+
+EXPIRED = "rule.expired"
+
+Shown = Callable[[Target], str]
+"""Targets as people know them: stored are prepared ids, recorded the ids as they were registered."""
 
 
 def ended(connection: Connection, now: float, limit: int) -> tuple[list[int], list[int]]:
@@ -52,7 +58,7 @@ def read_rules(connection: Connection) -> tuple[list[Rule], list[Suspension]]:
     return rules, [_suspension(row) for row in connection.execute(select(suspension_table))]
 
 
-def insert_rule(connection: Connection, trail: Trail, actor: str, rule: Rule) -> int:
+def insert_rule(connection: Connection, trail: Trail, actor: str, rule: Rule, shown: Shown) -> int:
     """Store a rule and record it; one that says the same and has ended makes room. Returns its id."""
     columns = rule_table.c
     same = select(columns.id).where(
@@ -62,21 +68,23 @@ def insert_rule(connection: Connection, trail: Trail, actor: str, rule: Rule) ->
         columns.expires <= rule.created,
     )
     for ended in list(connection.scalars(same)):
-        delete_rule(connection, trail, EXPIRY, ended, "rule.expired")
+        delete_rule(connection, trail, EXPIRY, ended, shown, EXPIRED)
     number = connection.execute(
         insert(rule_table).values(_values(rule) | _aim(rule)).returning(rule_table.c.id)
     ).scalar_one()
-    trail.append(connection, actor=actor, action="rule.added", subject=str(number), detail=_of_rule(rule))
+    trail.append(connection, actor=actor, action="rule.added", subject=str(number), detail=_of_rule(rule, shown))
     return int(number)
 
 
-def delete_rule(connection: Connection, trail: Trail, actor: str, number: int, action: str = "rule.removed") -> bool:
+def delete_rule(
+    connection: Connection, trail: Trail, actor: str, number: int, shown: Shown, action: str = "rule.removed"
+) -> bool:
     """Remove a rule and record it; False when it is not there."""
     row = connection.execute(select(rule_table).where(rule_table.c.id == number)).first()
     if row is None:
         return False
     connection.execute(delete(rule_table).where(rule_table.c.id == number))
-    trail.append(connection, actor=actor, action=action, subject=str(number), detail=_of_rule(_rule(row)))
+    trail.append(connection, actor=actor, action=action, subject=str(number), detail=_of_rule(_rule(row), shown))
     return True
 
 
@@ -126,11 +134,11 @@ def _aim(rule: Rule) -> dict[str, Any]:
     return {"effect": rule.effect.value, "target": str(rule.target)}
 
 
-def _of_rule(rule: Rule) -> dict[str, Any]:
+def _of_rule(rule: Rule, shown: Shown) -> dict[str, Any]:
     return {
         "effect": rule.effect.value,
         "requester": rule.requester.full,
-        "target": str(rule.target),
+        "target": shown(rule.target),
         "expires": rule.expires,
         "comment": rule.comment,
     }

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 
 from component.base.jid import Jid
 from component.gate import impact, rows
-from component.gate.changes import Change, Loss, Plan
-from component.gate.lines import BadLines
+from component.gate.badlines import BadLines
+from component.gate.changes import Change, Loss, Plan, unchanged
 from component.gate.rules import Rule, Suspension, counted
 from component.gate.rules_csv import RuleLine, format_time, parse_rules
 from component.gate.scopes import Scope, held_rule, held_suspension
@@ -43,7 +43,7 @@ async def import_rules(policy: Policy, actor: str, text: str, *, dry_run: bool) 
 
         def write(connection: Connection) -> tuple[list[Rule], list[Suspension]]:
             for number in rows.ended(connection, now, 1_000_000)[0]:
-                rows.delete_rule(connection, policy.audit, rows.EXPIRY, number, "rule.expired")
+                rows.delete_rule(connection, policy.audit, rows.EXPIRY, number, policy.shown_target, rows.EXPIRED)
             for number in rows.ended(connection, now, 1_000_000)[1]:
                 rows.delete_suspension(connection, policy.audit, rows.EXPIRY, number)
             stored = rows.insert_all(connection, rules, suspensions)
@@ -58,6 +58,8 @@ async def import_rules(policy: Policy, actor: str, text: str, *, dry_run: bool) 
             policy.changes.look_again()
             return replace(change, created=tuple(str(rule.id) for rule in stored[0]))
 
+        if not rules and not suspensions:
+            return unchanged(change)
         return Plan(change, write, apply)
 
     return await policy.changes.make(plan, dry_run=dry_run)
@@ -82,7 +84,8 @@ def _new(
             ends = format_time(existing.expires) or "never"
             kind = "rule" if isinstance(existing, Rule) else "suspension"
             reason = f"{kind} {existing.id} says the same with another expiry ({ends}); remove it first"
-            bad.add(line.line, "expires", format_time(line.expires), reason)
+            general = "it is there already with another expiry; remove it first"
+            bad.add(line.line, "expires", format_time(line.expires), reason, general)
         elif line.effect is None or line.target is None:
             suspensions.append(Suspension(0, line.requester, line.expires, line.comment, now, actor))
         else:
@@ -119,7 +122,8 @@ async def _impact(
 def _record(
     policy: Policy, connection: Connection, actor: str, rules: list[Rule], suspensions: list[Suspension]
 ) -> None:
-    added = [[rule.id, rule.effect.value, rule.requester.full, str(rule.target), rule.expires] for rule in rules]
+    shown = policy.shown_target
+    added = [[rule.id, rule.effect.value, rule.requester.full, shown(rule.target), rule.expires] for rule in rules]
     suspended = [[item.id, "suspend", item.requester.full, "", item.expires] for item in suspensions]
     for action, items in (("rule.imported", added), ("requester.suspended", suspended)):
         for start in range(0, len(items), AUDITED_TOGETHER):

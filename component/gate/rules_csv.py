@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from component.base.errors import InputError, StanzagateError
 from component.base.jid import Jid
-from component.gate.lines import BadLines, CsvReader, written
+from component.gate.badlines import BadLines
+from component.gate.lines import CsvReader, written
 from component.gate.rules import Effect, Rule, Suspension, Target, checked_comment, requester_from
 
 COLUMNS = ("effect", "requester", "target", "expires", "comment")
@@ -50,7 +51,7 @@ def parse_rules(text: str, find_target: Callable[[str], Target], now: float, bad
             continue
         first = seen.setdefault((line.effect, line.requester, line.target), number)
         if first != number:
-            bad.add(number, "", "", f"it says the same as line {first}")
+            bad.add(number, "", "", f"it says the same as line {first}", "it says the same as another line")
         else:
             parsed.append(line)
     return parsed

@@ -146,10 +146,11 @@ async def test_refusals_first_at_once_then_counted_by_the_minute(audit: Audit, c
         assert (await anext(rows)).action == "wake.accepted"
         counted = await anext(rows)
         assert counted.action == "wake.denied.counted"
-        assert (counted.detail["count"], counted.subject) == (1000, "d999")
+        assert (counted.detail["count"], counted.subject, counted.detail["last_device"]) == (1000, "", "d999")
         audit.refusal("b@x", "d1", "none", "no rule allows it")  # goes on: no second first row
         await audit.flush()
-        assert (await anext(rows)).detail["count"] == 1
+        one = await anext(rows)  # of one device this time, though it was not the last one before
+        assert (one.detail["count"], one.subject, one.detail["last_device"]) == (1, "d1", "d1")
         for _ in range(2):  # a silent minute, and it is forgotten
             clock.now += 60
             await audit.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -314,9 +315,11 @@ async def test_rules_round_trip_as_csv(kit: Kit, tmp_path: Path) -> None:
     await _deny(kit, "rogue@acs.test", "all")
     await kit.policy.suspend("unix:test", "acs2@acs.test", expires=kit.clock.now + 5, comment="until fixed")
     exported = await kit.policy.export_rules()
+    epoch = kit.policy.epoch
     assert 'allow,"acs@acs.test/x, y",D0,2027-01-16T08:00:00.250000Z,' in exported
     change = await kit.policy.import_rules("unix:test", exported)
     assert change.summary == "Added: 0 rules, 0 suspensions; 4 were there already."
+    assert change.epoch == kit.policy.epoch == epoch
     (tmp_path / "other").mkdir()
     async with opened(tmp_path / "other") as other:
         await other.import_text(LAB)
@@ -374,3 +377,32 @@ async def test_thousands_of_rules_and_suspensions(kit: Kit) -> None:
 
 def _count(connection: Connection) -> int:
     return int(connection.execute(text("select count(*) from rule")).scalar_one())
+
+
+async def test_the_record_names_devices_as_they_were_registered(kit: Kit) -> None:
+    await _allow(kit, "acs@acs.test", "d0")
+    await kit.policy.import_rules("unix:test", RULES + "deny,acs@acs.test,d0,,\n")
+    await kit.policy.remove_rule("unix:test", 1)
+    await kit.devices.remove("unix:test", "d0")
+    rows = [row for row in await kit.audit.rows() if row.action.startswith("rule.")]
+    assert [(row.action, row.detail.get("target") or row.detail["rows"][0][3]) for row in rows] == [
+        ("rule.added", "D0"), ("rule.imported", "D0"), ("rule.removed", "D0"), ("rule.removed", "D0"),
+    ]  # fmt: skip
+
+
+async def test_a_full_jid_that_is_not_the_registered_one_is_no_device(kit: Kit) -> None:
+    known = kit.policy.index.device(kit.policy.find_device("D0"))
+    for name in (known.jid.full, known.jid.bare, known.jid.bare.upper()):
+        assert kit.policy.find_device(name) == kit.policy.find_device("D0")
+    other = f"{known.jid.bare}/other"
+    message = re.escape(f"There is no device '{other}': 'D0' is registered as '{known.jid.full}'.")
+    with pytest.raises(NotFound, match=message):
+        kit.policy.check("acs@acs.test", other)
+    with pytest.raises(NotFound, match=message):
+        await _allow(kit, "acs@acs.test", other)
+    with pytest.raises(NotFound, match=message):
+        await kit.devices.show(other)
+    with pytest.raises(InputError) as caught:
+        await kit.policy.import_rules("unix:test", f"{RULES}allow,acs@acs.test,{other},,\n")
+    assert "is registered as" in caught.value.details[0]
+    assert kit.policy.check("acs@acs.test", "nobody@cpe.test/other").effect == "deny"
