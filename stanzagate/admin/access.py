@@ -30,7 +30,8 @@ CALLER = "stanzagate.caller"
 CLOSING = "stanzagate.closing"
 """An event in the scope of each request: set when the service is about to end, so that endless streams end too."""
 
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
+"""What anybody may read: it tells nothing about the deployment but whether it is up, and its version."""
 STREAMED_PATHS = frozenset({"/v1/devices.csv"})
 """Routes that take a body of any size and never hold it in memory."""
 

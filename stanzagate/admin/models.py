@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -102,23 +102,33 @@ class AccessOut(BaseModel):
 
 
 class ChangeOut(BaseModel):
-    """What a change did, or would do when `dry_run` is true."""
+    """What a change did, or would do when `dry_run` is true.
+
+    :ivar created: ids, as text, of what is new; empty when nothing was made.
+    :ivar id: the id of the one thing that was asked for and made: a number for a rule or a suspension, text for a
+        device; null for every other change, and when nothing was made.
+    """
 
     summary: str
     loses: list[AccessOut]
     gains: list[AccessOut]
     created: list[str]
+    id: int | str | None = None
     epoch: int
     dry_run: bool
 
     @classmethod
-    def of(cls, change: Change) -> ChangeOut:
-        """The same as JSON."""
+    def of(cls, change: Change, made: type[int] | type[str] | None = None) -> ChangeOut:
+        """The same as JSON.
+
+        :param made: what the id of the one thing is that the change makes; None when it makes none, or many.
+        """
         return cls(
             summary=change.summary,
             loses=[AccessOut(**_plain(loss)) for loss in change.loses],
             gains=[AccessOut(**_plain(gain)) for gain in change.gains],
             created=list(change.created),
+            id=made(change.created[0]) if made and change.created else None,
             epoch=change.epoch,
             dry_run=change.dry_run,
         )
@@ -173,12 +183,44 @@ class SuspensionOut(BaseModel):
         return cls(requester=suspension.requester.full, **fields)
 
 
-class DeviceOut(BaseModel):
-    """A device.
+class PolicyRowOut(BaseModel):
+    """A rule or a suspension. Times are Unix times in seconds.
+
+    :ivar id: rules and suspensions are numbered separately.
+    :ivar target: null for a suspension, which covers everything.
+    :ivar by: who made it.
+    """
+
+    id: int
+    effect: Literal["allow", "deny", "suspend"]
+    requester: str
+    target: str | None
+    expires: float | None
+    comment: str
+    by: str
+    created: float
+
+    @classmethod
+    def of(cls, item: Rule | Suspension) -> PolicyRowOut:
+        """The same as JSON."""
+        rule = item if isinstance(item, Rule) else None
+        return cls(
+            id=item.id,
+            effect=rule.effect.value if rule else "suspend",
+            requester=item.requester.full,
+            target=str(rule.target) if rule else None,
+            expires=item.expires,
+            comment=item.comment,
+            by=item.actor,
+            created=item.created,
+        )
+
+
+class DeviceRowOut(BaseModel):
+    """A device, as it stands in lists.
 
     :ivar since: Unix time in seconds at which its session began, or null when it is offline.
     :ivar sessions: whether anybody tells who is online; `online` says nothing when not.
-    :ivar rules: those that reach it; empty in lists.
     """
 
     id: str
@@ -188,21 +230,36 @@ class DeviceOut(BaseModel):
     since: float | None
     has_credentials: bool
     sessions: Reporting
+
+    @classmethod
+    def of(cls, device: DeviceInfo) -> Self:
+        """The same as JSON."""
+        return cls(**cls._fields(device))
+
+    @classmethod
+    def _fields(cls, device: DeviceInfo) -> dict[str, Any]:
+        return {
+            "id": device.id,
+            "jid": device.jid.full,
+            "groups": list(device.groups),
+            "online": device.online,
+            "since": device.since,
+            "has_credentials": device.has_credentials,
+            "sessions": device.sessions,
+        }
+
+
+class DeviceOut(DeviceRowOut):
+    """A device by itself.
+
+    :ivar rules: those that reach it.
+    """
+
     rules: list[RuleOut]
 
     @classmethod
-    def of(cls, device: DeviceInfo) -> DeviceOut:
-        """The same as JSON."""
-        return cls(
-            id=device.id,
-            jid=device.jid.full,
-            groups=list(device.groups),
-            online=device.online,
-            since=device.since,
-            has_credentials=device.has_credentials,
-            sessions=device.sessions,
-            rules=[RuleOut.of(rule) for rule in device.rules],
-        )
+    def _fields(cls, device: DeviceInfo) -> dict[str, Any]:
+        return {**super()._fields(device), "rules": [RuleOut.of(rule) for rule in device.rules]}
 
 
 class DevicesOut(BaseModel):
@@ -212,7 +269,7 @@ class DevicesOut(BaseModel):
     :ivar sessions: whether anybody tells who is online.
     """
 
-    devices: list[DeviceOut]
+    devices: list[DeviceRowOut]
     next: str
     sessions: Reporting
 
@@ -323,7 +380,10 @@ class VerificationOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """Whether everything is up."""
+    """Whether everything is up.
+
+    :ivar database: ``failing`` when it cannot be read, or when the last change could not be written.
+    """
 
     status: Literal["ok", "degraded"]
     gate: Literal["attached", "detached"]

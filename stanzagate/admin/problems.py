@@ -81,10 +81,6 @@ def problem_of(error: StanzagateError) -> tuple[int, Problem]:
     )
 
 
-def _status(error: StanzagateError) -> int:
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
 def problem_response(error: StanzagateError) -> JSONResponse:
     """The response to an expected error."""
     status, problem = problem_of(error)

@@ -16,7 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from component.base.store import DatabaseError
 from tests.unit.adminkit import Scene, registered, scene
 
 DOCS = Path(__file__).parents[2] / "docs" / "admin-api.md"
@@ -54,6 +56,20 @@ async def test_health_tells_what_is_not_up(here: Scene, api: httpx.AsyncClient) 
     assert answer.json()["status"] == "degraded" and answer.json()["gate"] == "detached"
 
 
+async def test_health_tells_that_the_last_write_failed(here: Scene, api: httpx.AsyncClient) -> None:
+    def full(_: object) -> None:
+        raise OperationalError("insert", {}, Exception("database or disk is full"))
+
+    with pytest.raises(DatabaseError):
+        await here.services.store.write(full)
+    answer = await api.get("/healthz")
+    health = answer.json()
+    assert (answer.status_code, health["status"], health["database"]) == (200, "degraded", "failing")
+    assert (await api.post("/v1/suspensions", json={"requester": "acs@acs.test"})).is_success
+    answer = await api.get("/healthz")
+    assert (answer.status_code, answer.json()["status"], answer.json()["database"]) == (200, "ok", "ok")
+
+
 async def test_a_rule_is_made_decides_and_goes_and_the_actor_is_the_peers_user(
     here: Scene, api: httpx.AsyncClient
 ) -> None:
@@ -63,14 +79,41 @@ async def test_a_rule_is_made_decides_and_goes_and_the_actor_is_the_peers_user(
     assert dry["gains"] == [{"requester": "acs@acs.test", "devices": 3, "examples": ["d1", "d2", "d3"]}]
     made = (await api.post("/v1/rules", json={**ALLOW, "expires": "30d", "comment": "try"})).json()
     rule = made["created"][0]
+    assert (dry["id"], made["id"]) == (None, int(rule))
     decision = (await api.get("/v1/check", params={"requester": "acs@acs.test/x", "device": "d1"})).json()
     assert (decision["effect"], decision["rule"], decision["device"]) == ("allow", rule, "d1")
     listed = (await api.get("/v1/rules")).json()["rules"]
     assert [(item["id"], item["comment"], item["actor"]) for item in listed] == [(int(rule), "try", ME)]
     assert listed[0]["expires"] - listed[0]["created"] == pytest.approx(30 * 86400, abs=5)
     gone = (await api.delete(f"/v1/rules/{rule}")).json()
-    assert gone["loses"][0]["devices"] == 3
+    assert gone["loses"][0]["devices"] == 3 and gone["id"] is None
     assert (ME, "rule.added", rule) in await here.actions()
+
+
+async def test_the_whole_policy_is_one_list(here: Scene, api: httpx.AsyncClient) -> None:
+    await registered(here)
+    assert (await api.get("/v1/policy")).json() == []
+    await api.post("/v1/rules", json={**ALLOW, "target": "d1", "comment": "try", "expires": 4e9})
+    made = (await api.post("/v1/suspensions", json={"requester": "rogue@acs.test"})).json()
+    rule, suspension = (await api.get("/v1/policy")).json()
+    assert rule.pop("created") <= suspension.pop("created")
+    assert rule == {
+        "id": 1, "effect": "allow", "requester": "acs@acs.test", "target": "d1", "expires": 4e9,
+        "comment": "try", "by": ME,
+    }  # fmt: skip
+    assert suspension == {
+        "id": made["id"], "effect": "suspend", "requester": "rogue@acs.test", "target": None, "expires": None,
+        "comment": "", "by": ME,
+    }  # fmt: skip
+
+
+async def test_a_device_that_is_made_is_named_and_one_that_would_be_is_not(api: httpx.AsyncClient) -> None:
+    body = {"id": "D1", "jid": "cpe1@cpe.test/x"}
+    dry = (await api.post("/v1/devices", json={**body, "dry_run": True})).json()
+    assert (dry["id"], dry["created"]) == (None, [])
+    made = (await api.post("/v1/devices", json=body)).json()
+    assert (made["id"], made["created"]) == ("D1", ["D1"])
+    assert (await api.patch("/v1/devices/D1", json={"groups": ["lab"]})).json()["id"] is None
 
 
 async def test_a_suspension_of_a_full_jid_comes_and_goes(api: httpx.AsyncClient) -> None:
@@ -142,6 +185,7 @@ async def test_devices_are_registered_changed_listed_and_removed(here: Scene, ap
     assert shown["has_credentials"] and "hidden-2" not in json.dumps(shown)
     first = (await api.get("/v1/devices", params={"limit": 2})).json()
     assert [device["id"] for device in first["devices"]] == ["d1", "d2"]
+    assert {"rules"} == set(shown) - set(first["devices"][0])
     second = (await api.get("/v1/devices", params={"limit": 2, "after": first["next"]})).json()
     assert [device["id"] for device in second["devices"]] == ["d3"] and not second["next"]
     assert (await api.delete("/v1/devices/d2")).is_success
@@ -198,6 +242,8 @@ async def test_a_device_is_woken_on_the_operators_authority_or_as_a_requester(
     late = (await api.post("/v1/wakes", json={"device": "d2", "timeout": 0.1})).json()
     assert late["outcome"] == "timeout"
     assert (await api.post("/v1/wakes", json={"device": "d9"})).json()["outcome"] == "unknown-device"
+    other = problem(await api.post("/v1/wakes", json={"device": "cpe1@cpe.test/other"}), 404, "not-found", 1)
+    assert "cpe1@cpe.test/tr069" in other["message"]
     assert (ME, "wake.accepted", "d1") in await here.actions()
 
 
@@ -300,7 +346,8 @@ async def test_tcp_wants_a_token_and_reading_ones_only_read(here: Scene, caplog:
     caplog.set_level("DEBUG")
     async with httpx.AsyncClient(base_url=here.url) as stranger:
         assert (await stranger.get("/healthz")).status_code == 200
-        for path in ("/v1/rules", "/metrics", "/openapi.json", "/v1/nothing"):
+        assert "/v1/rules" in (await stranger.get("/openapi.json")).json()["paths"]
+        for path in ("/v1/rules", "/metrics", "/v1/nothing"):
             answer = await stranger.get(path)
             problem(answer, 401, "unauthenticated", 1)
             assert answer.headers["www-authenticate"] == "Bearer"

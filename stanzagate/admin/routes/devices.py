@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import SecretStr
 
 from stanzagate.admin.access import Role
-from stanzagate.admin.models import ChangeOut, DeviceChange, DeviceOut, DevicesOut, NewDevice
+from stanzagate.admin.models import ChangeOut, DeviceChange, DeviceOut, DeviceRowOut, DevicesOut, NewDevice
 from stanzagate.admin.problems import Forbidden
 from stanzagate.admin.routes import CSV, CSV_BODY, Asked, By
 
@@ -27,7 +27,7 @@ async def list_devices(
 ) -> DevicesOut:
     """Devices by id, a page at a time."""
     page = await services.devices.list(online=online, group=group, after=after, limit=limit)
-    found = [DeviceOut.of(device) for device in page.devices]
+    found = [DeviceRowOut.of(device) for device in page.devices]
     return DevicesOut(devices=found, next=page.next, sessions=page.sessions)
 
 
@@ -43,7 +43,7 @@ async def add_device(services: Asked, by: By, body: NewDevice) -> ChangeOut:
         cr_password=body.cr_password.get_secret_value(),
         dry_run=body.dry_run,
     )
-    return ChangeOut.of(change)
+    return ChangeOut.of(change, str)
 
 
 @router.get("/devices.csv", response_class=StreamingResponse, responses={200: {"content": {CSV: {}}}})

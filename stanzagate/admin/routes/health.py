@@ -16,25 +16,26 @@ from stanzagate.admin.services import Services
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", responses={503: {"model": HealthOut, "description": "Something is not up."}})
+@router.get("/healthz", responses={503: {"model": HealthOut, "description": "The gate cannot do its work."}})
 async def healthz(services: Asked) -> JSONResponse:
-    """200 when everything is up, else 503. Anybody may ask."""
+    """200 while the gate does its work, else 503; also 200 when only writing fails. Anybody may ask."""
     attached = services.link.state is LinkState.ATTACHED
     available = services.policy.available
-    stored = await _stored(services)
-    ok = attached and available and stored
+    readable = await _readable(services)
+    working = attached and available and readable  # without stored credentials nothing can be woken
+    stored = readable and not services.store.failing
     health = HealthOut(
-        status="ok" if ok else "degraded",
+        status="ok" if working and stored else "degraded",
         gate="attached" if attached else "detached",
         policy="available" if available else "unavailable",
         database="ok" if stored else "failing",
         epoch=services.policy.epoch,
         version=services.version,
     )
-    return JSONResponse(health.model_dump(), status_code=200 if ok else 503)
+    return JSONResponse(health.model_dump(), status_code=200 if working else 503)
 
 
-async def _stored(services: Services) -> bool:
+async def _readable(services: Services) -> bool:
     try:
         await services.store.read(current_epoch)
     except StanzagateError:

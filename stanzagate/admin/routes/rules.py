@@ -16,6 +16,7 @@ from stanzagate.admin.models import (
     DecisionOut,
     NewRule,
     NewSuspension,
+    PolicyRowOut,
     RuleOut,
     RulesOut,
     SuggestionOut,
@@ -38,6 +39,13 @@ async def list_rules(services: Asked, by: By) -> RulesOut:
     )
 
 
+@router.get("/policy")
+async def list_policy(services: Asked, by: By) -> list[PolicyRowOut]:
+    """Everything that `/v1/rules` tells, in one list: the rules by id, then the suspensions by id."""
+    rules = [PolicyRowOut.of(rule) for rule in await services.policy.rules()]
+    return rules + [PolicyRowOut.of(suspension) for suspension in await services.policy.suspensions()]
+
+
 @router.post("/rules")
 async def add_rule(services: Asked, by: By, body: NewRule) -> ChangeOut:
     """Allow or deny. Returns when the change is in force everywhere."""
@@ -50,7 +58,7 @@ async def add_rule(services: Asked, by: By, body: NewRule) -> ChangeOut:
         comment=body.comment,
         dry_run=body.dry_run,
     )
-    return ChangeOut.of(change)
+    return ChangeOut.of(change, int)
 
 
 @router.delete("/rules/{rule_id}")
@@ -87,7 +95,7 @@ async def suspend(services: Asked, by: By, body: NewSuspension) -> ChangeOut:
         comment=body.comment,
         dry_run=body.dry_run,
     )
-    return ChangeOut.of(change)
+    return ChangeOut.of(change, int)
 
 
 @router.delete("/suspensions/{requester:path}")
