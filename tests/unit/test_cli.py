@@ -296,7 +296,8 @@ async def test_lists_for_devices_and_suggestions(here: Scene, said: Any) -> None
     assert await here.run("jid", "deny", "acs@acs.test", "--to", "d1") == 0
     assert await here.run("jid", "render", "d1", "--via", "direct") == 2
     assert "rule 2" in said().err
-    here.services.observations.observe("new@acs.test", "d2")
+    assert await here.run("wake", "d2", "--as", "new@acs.test") == 1
+    said()
     assert await here.run("jid", "suggest") == 0
     assert said().out.startswith("stanzagate jid allow new@acs.test --to d2 ")
 

@@ -214,3 +214,15 @@ def test_what_may_not_be_touched_is_named(
         files.private_output(str(tmp_path / "b.tar"), overwrite=False).__enter__()
     assert main(["device", "list", "--dir", str(tmp_path)]) == 3
     assert "sandbox.json cannot be read: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["prosody", "ejabberd"])
+def test_next_steps_restart_the_server_when_all_it_needs_is_there(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init = ["init", str(tmp_path / "d"), "--server", kind, "--cpe-domain", "cpe.test", "--acs-domain", "acs.test"]
+    assert main([*init, "--dry-run", "--component-port", "5999"]) == 0
+    text = capsys.readouterr().out
+    restart = text.index(f"systemctl restart {kind}")
+    assert text.index("certs/*") < restart and text.index("5999") < restart
+    assert restart < text.index("systemctl enable --now stanzagate") < text.index("/healthz")
