@@ -24,8 +24,8 @@ def observe_link(metrics: Metrics, link: Link) -> None:
         lambda: {
             "queue-full": counters.queued_dropped,
             "server-not-reading": link.stream.dropped,
-            "foreign-answer": counters.foreign_answers,
-            "late-answer": counters.late_answers,
+            "foreign-answer": link.requests.foreign,
+            "late-answer": link.requests.late,
         },
     )
 

@@ -1,10 +1,7 @@
 """The link: the attachment of one component to its server (XEP-0114), kept up for as long as the service runs.
 
-A link connects, reconnects with jittered back-off, correlates requests with their answers, keeps a bounded number
-of stanzas while the server is away, and drains before it closes. It knows nothing about what it carries.
-
-Correlation is exact: an answer counts only when it comes from the very address that was asked, with the id that was
-sent. Ids hold 128 random bits, so nobody can guess the id of a request that was not sent to him.
+A link connects, reconnects with jittered back-off, asks and is answered (`component.base.correlate`), keeps a bounded
+number of stanzas while the server is away, and drains before it closes. It knows nothing about what it carries.
 """
 
 from __future__ import annotations
@@ -20,8 +17,9 @@ from secrets import token_hex
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from component.base.correlate import Answer, OnAnswer, Requests
 from component.base.errors import StanzaError, StanzagateError, Unreachable
-from component.base.stanzas import IQ, error_info, is_from, quote
+from component.base.stanzas import IQ, error_info, quote
 from component.base.stream import ComponentStream
 
 log = logging.getLogger(__name__)
@@ -59,24 +57,6 @@ class NoAnswer(StanzagateError):
     """A request was not answered in time."""
 
 
-class Answer(Enum):
-    """What became of a request, when no stanza says it."""
-
-    TIMEOUT = "timeout"
-    OVERLOAD = "overload"
-    UNREACHABLE = "unreachable"
-
-
-OnAnswer = Callable[["Element | Answer"], None]
-
-
-@dataclass(slots=True)
-class _Pending:
-    to: str
-    on_answer: OnAnswer
-    timer: asyncio.TimerHandle
-
-
 @dataclass(slots=True)
 class LinkCounters:
     """What a link has done; plain integers, read when metrics are scraped."""
@@ -84,8 +64,6 @@ class LinkCounters:
     attached: int = 0
     lost: int = 0
     queued_dropped: int = 0
-    foreign_answers: int = 0
-    late_answers: int = 0
 
 
 class Link:
@@ -127,12 +105,11 @@ class Link:
         self.stream.init_plugins()  # type: ignore[no-untyped-call]
         self._on_stanza = on_stanza
         self._spawn = spawn
-        self._pending: dict[str, _Pending] = {}
+        self.requests = Requests()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._opened: asyncio.Future[bool] | None = None
         self._ended = asyncio.Event()
-        self._idle = asyncio.Event()
         self._reason = ""
         self._said = ""
         self._taken = 0
@@ -212,7 +189,7 @@ class Link:
             self.state = LinkState.DETACHED
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(False)
-        self._idle.set()
+        self.requests.wake()
         self._ended.set()
 
     def _complain(self) -> None:
@@ -263,12 +240,10 @@ class Link:
         if self.closed or not self.attached.is_set():
             on_answer(Answer.UNREACHABLE)
             return
-        if len(self._pending) >= PENDING_LIMIT:
+        if len(self.requests) >= PENDING_LIMIT:
             on_answer(Answer.OVERLOAD)
             return
-        request_id = token_hex(16)
-        timer = asyncio.get_running_loop().call_later(timeout, self._expired, request_id)
-        self._pending[request_id] = _Pending(to, on_answer, timer)
+        request_id = self.requests.add(to, on_answer, timeout)
         self.send(f"<iq type='{kind}' id='{request_id}' from='{quote(sender)}' to='{quote(to)}'>{payload}</iq>")
 
     async def iq(self, to: str, payload: str, *, timeout: float, sender: str = "", kind: str = "get") -> Element:
@@ -299,35 +274,15 @@ class Link:
 
     def _received(self, element: Element) -> bool:
         if element.tag == IQ and element.get("type") in ("result", "error"):
-            return self._answered(element)
+            self.requests.answered(element)
+            return True
         self._taken += 1
         return self._on_stanza(element)
-
-    def _answered(self, element: Element) -> bool:
-        request_id = element.get("id", "")
-        pending = self._pending.get(request_id)
-        if pending is None:
-            self.counters.late_answers += 1
-            return True
-        if not is_from(element.get("from", ""), pending.to):
-            self.counters.foreign_answers += 1
-            return True
-        pending.timer.cancel()
-        self._finish(request_id, pending, element)
-        return True
-
-    def _expired(self, request_id: str) -> None:
-        self._finish(request_id, self._pending[request_id], Answer.TIMEOUT)
-
-    def _finish(self, request_id: str, pending: _Pending, answer: Element | Answer) -> None:
-        del self._pending[request_id]
-        pending.on_answer(answer)
-        self._idle.set()
 
     @property
     def pending(self) -> int:
         """How many requests wait for an answer."""
-        return len(self._pending)
+        return len(self.requests)
 
     @property
     def queued(self) -> int:
@@ -355,9 +310,7 @@ class Link:
         except TimeoutError:
             log.warning("%s: %d requests were still without an answer.", self.name, self.pending + self.queued)
         self.state = LinkState.CLOSED
-        for request_id, pending in list(self._pending.items()):  # whoever waits for them must not wait for ever
-            pending.timer.cancel()
-            self._finish(request_id, pending, Answer.TIMEOUT)
+        self.requests.give_up()
         await self._end()
         self.stream.abort()
         self._ended.set()
@@ -378,7 +331,7 @@ class Link:
             taken = self._taken
             await asyncio.sleep(QUIET)
             await self._barrier()
-            if taken == self._taken and not self._pending:
+            if taken == self._taken and not self.requests:
                 return
 
     async def _end(self) -> None:
@@ -397,9 +350,8 @@ class Link:
 
     async def _answers(self) -> None:
         """Wait until nothing is outstanding, or the connection is lost."""
-        while self._pending and self.attached.is_set():
-            self._idle.clear()
-            await self._idle.wait()
+        while self.requests and self.attached.is_set():
+            await self.requests.change()
 
     async def _barrier(self) -> bool:
         """Wait until everything has arrived that the server had for us when this was called.
@@ -410,11 +362,9 @@ class Link:
         :returns: whether it came back in time.
         """
         answers: list[Element | Answer] = []
-        request_id, address = token_hex(16), f"drain@{self.jid}/{token_hex(4)}"
-        timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._expired, request_id)
-        self._pending[request_id] = _Pending(address, answers.append, timer)
+        address = f"drain@{self.jid}/{token_hex(4)}"
+        request_id = self.requests.add(address, answers.append, CONNECT_TIMEOUT)
         self.send(f"<iq type='result' id='{request_id}' from='{address}' to='{address}'/>")
-        while request_id in self._pending and self.attached.is_set():
-            self._idle.clear()
-            await self._idle.wait()
+        while not answers and self.attached.is_set():
+            await self.requests.change()
         return bool(answers) and not isinstance(answers[0], Answer)

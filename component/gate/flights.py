@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from component.base.correlate import Answer
 from component.base.jid import Jid
-from component.base.link import Answer, Link
+from component.base.link import Link
 from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome, classify
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 from xml.etree.ElementTree import Element
 
 from component.base import ns
-from component.base.link import Answer
+from component.base.correlate import Answer
 from component.base.stanzas import ERROR
 from component.gate.connreq import PAYLOAD
 

@@ -201,7 +201,7 @@ async def test_an_answer_in_another_spelling_of_the_devices_address_counts(scene
     request = await scene.server.received.get()
     for sender in ("CPE1@cpe.test/TR069", "cpe1@cpe.test", "", "@", "cpe1@cpe.test.evil/tr069"):
         scene.server.send(f"<iq type='result' id='{request.get('id')}' from='{sender}'/>")
-    await reached(lambda: scene.link.counters.foreign_answers == 5)
+    await reached(lambda: scene.link.requests.foreign == 5)
     scene.server.send(f"<iq type='result' id='{request.get('id')}' from='CPE1@Cpe.Test/tr069'/>")
     assert condition(await scene.server.received.get()) == "result"
 

@@ -11,8 +11,9 @@ import pytest
 
 from component.base import link as link_module
 from component.base import ns
+from component.base.correlate import Answer
 from component.base.errors import StanzaError, Unreachable
-from component.base.link import Answer, Link, LinkState, NoAnswer
+from component.base.link import Link, LinkState, NoAnswer
 from component.base.stream import ComponentStream
 from tests.unit.fakeserver import FakeServer, Tasks, running
 
@@ -54,11 +55,11 @@ async def test_an_answer_counts_only_from_the_address_that_was_asked(served: tup
     for stranger in ("cpe2@cpe.test/tr069", "cpe1@cpe.test", "cpe1@cpe.test/tr069x", "cpe1@cpe.test.evil/tr069"):
         server.send(forged % stranger)
     server.send("<iq type='result' id='guess' to='gate@gate.test/gate' from='cpe1@cpe.test/tr069'/>")
-    await reached(lambda: link.counters.foreign_answers == 4 and link.counters.late_answers == 1)
+    await reached(lambda: link.requests.foreign == 4 and link.requests.late == 1)
     assert answers == []
     server.send(forged % "cpe1@cpe.test/tr069")
     server.send(forged % "cpe1@cpe.test/tr069")  # a device that answers twice
-    await reached(lambda: link.counters.late_answers == 2)
+    await reached(lambda: link.requests.late == 2)
     assert len(answers) == 1
 
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from component.base import ns
-from component.base.link import Answer
+from component.base.correlate import Answer
 from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome, classify
 
