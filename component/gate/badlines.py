@@ -110,7 +110,7 @@ class BadLines:
             self._characters += len(str(bad))
             self._named.append(bad)
         else:
-            self._add_to_range(line, column, general or _QUOTED.sub("…", reason)[:_LONGEST_REASON])
+            self._add_to_range(line, column, general or _QUOTED.sub("…", reason[:_LONGEST_REASON]))
 
     def _add_to_range(self, line: int, column: str, reason: str) -> None:
         key = (column, reason)
