@@ -144,7 +144,9 @@ class Gateway:
         number = self._number(address)
         verdict = policy.index.decide(requester, number, self._clock())
         if not verdict.allowed:
-            self._denied(requester, number, self._name(number, address), verdict)
+            name = self._name(number, address)
+            self._refused(requester.bare, name, verdict.rule, verdict.reason)
+            self._missed(requester, number, name, verdict)
             self._refuse(stanza, address.full, Refusal.FORBIDDEN)
             return
         self._admit(stanza, requester, address, number, verdict)
@@ -184,15 +186,17 @@ class Gateway:
         """What the record calls a device: its id, or what was asked for when there is no such device."""
         return address.jid or address.device_id if number == _NO_DEVICE else self._policy.index.devices.id(number)
 
-    def _denied(self, requester: Jid, number: int, device: str, verdict: Verdict) -> None:
-        self._refused(requester.bare, device, verdict.rule, verdict.reason)
+    def _missed(self, requester: Jid, number: int, device: str, verdict: Verdict) -> None:
         if verdict.rule == "none" and number != _NO_DEVICE:
             self._observe(requester.bare, device)
 
     def _refused(self, requester: str, device: str, rule: str, reason: str) -> None:
+        self._count(rule)
+        self._record.refusal(requester, device, rule, reason)
+
+    def _count(self, rule: str) -> None:
         kind = rule.partition(":")[0]
         self.refusals["rule" if kind.isdigit() else kind] += 1
-        self._record.refusal(requester, device, rule, reason)
 
     def _not_a_request(self, stanza: Element) -> None:
         if stanza.tag == MESSAGE and stanza.get("type") != "error":
@@ -298,6 +302,7 @@ class Gateway:
         :param requester: whose rights and limits apply; None for the operator's own.
         :param timeout: seconds; None for the configured ``answer_timeout``.
         :raises JidError: `requester` is not a JID.
+        :raises NotFound: the device is registered with another resource than that of the JID.
         :raises Unreachable: the gate is not attached to its server.
         :raises StanzagateError: the device's stored credentials or the policy cannot be had.
         """
@@ -311,13 +316,12 @@ class Gateway:
                 raise Unreachable("The policy cannot be had.", hint="Look at the service's log.")
             asking = prepare(requester)
             verdict = self._policy.index.decide(asking, number, self._clock())
-            if not verdict.allowed:
-                self._denied(asking, number, device, verdict)
-                return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), verdict.reason)
-            if not self._requester_limit.take(asking.bare, started):
-                reason = "The requester asks too often."
-                self._refused(asking.bare, device, "requester-limit", reason)
-                return WakeResult(device, Outcome.DENIED, VIA, self._elapsed(started), reason)
+            denied = (verdict.rule, verdict.reason) if not verdict.allowed else None
+            if denied is None and not self._requester_limit.take(asking.bare, started):
+                denied = ("requester-limit", "The requester asks too often.")
+            if denied is not None:
+                self._missed(asking, number, device, verdict)
+                return self._denied_as(asking, device, actor, *denied)
             rule = verdict.rule
         if number == _NO_DEVICE:
             return WakeResult(device, Outcome.UNKNOWN_DEVICE, VIA, self._elapsed(started), "There is no such device.")
@@ -331,6 +335,14 @@ class Gateway:
         if outcome is Outcome.TIMEOUT and self._link.closed:  # cut short, so no campaign may take it for done
             raise Unreachable("The service stopped before the device answered.", hint="Try again when it is back.")
         return WakeResult(reference.id, outcome, VIA, self._elapsed(started), detail)
+
+    def _denied_as(self, asking: Jid, device: str, actor: str, rule: str, reason: str) -> WakeResult:
+        """What an operator asked in somebody's name stands in the record under the operator, each time."""
+        self._count(rule)
+        self._record.wake(
+            actor=actor, requester=asking.full, device=device, outcome=Outcome.DENIED, rule=rule, elapsed_ms=0
+        )
+        return WakeResult(device, Outcome.DENIED, VIA, 0, reason)
 
     async def _woken(
         self, device: DeviceRef, actor: str, asking: Jid | None, rule: str, timeout: float

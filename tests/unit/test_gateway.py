@@ -222,6 +222,10 @@ async def test_an_operator_wakes_on_his_own_authority(scene: Scene) -> None:
     assert await woken(device="nobody") is Outcome.UNKNOWN_DEVICE
     assert await woken(device="nobody", requester="rogue@acs.test") is Outcome.DENIED
     assert await woken(device="d1", requester="rogue@acs.test") is Outcome.DENIED
+    assert [(row["actor"], row["requester"], row["device"]) for row in scene.wakes] == [
+        ("unix:root", "rogue@acs.test", "nobody"), ("unix:root", "rogue@acs.test", "D1"),
+    ]  # fmt: skip
+    assert not scene.refusals
     await scene.server.stop()
     while scene.link.attached.is_set():
         await scene.link._ended.wait()
