@@ -119,21 +119,22 @@ def list_rules(
 ) -> None:
     """Show all rules and suspensions."""
     with service(ctx, directory, socket) as client:
-        found = client.get("/v1/rules")
+        found = client.get("/v1/policy")
     if as_json:
         output.document(found)
-        return
-    rows = [[rule["id"], rule["effect"], rule["requester"], rule["target"], *_more(rule)] for rule in found["rules"]]
-    rows += [["-", "suspend", item["requester"], "-", *_more(item)] for item in found["suspensions"]]
-    if rows:
-        output.table(("ID", "EFFECT", "REQUESTER", "TARGET", "EXPIRES", "COMMENT"), rows)
+    elif found:
+        output.table(("ID", "EFFECT", "REQUESTER", "TARGET", "EXPIRES", "COMMENT"), [_row(item) for item in found])
     else:
         output.tell("There are no rules: nobody may wake anything. Begin with `stanzagate jid allow`.")
 
 
-def _more(item: dict[str, Any]) -> list[str]:
-    comment = f"{item['comment']} ({item['actor']})" if item["comment"] else f"({item['actor']})"
-    return [output.when(item["expires"], "never"), comment]
+def _row(item: dict[str, Any]) -> list[str]:
+    suspension = item["effect"] == "suspend"
+    comment = f"{item['comment']} ({item['by']})" if item["comment"] else f"({item['by']})"
+    return [
+        "-" if suspension else str(item["id"]), item["effect"], item["requester"], item["target"] or "-",
+        output.when(item["expires"], "never"), comment,
+    ]  # fmt: skip
 
 
 @app.command(epilog="Example:  stanzagate jid check acs1@acs.test/acs 00256D-0001 || echo no")
