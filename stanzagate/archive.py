@@ -13,21 +13,27 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from component.base.errors import InputError, NotFound
 from stanzagate import snapshot
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MANIFEST_BYTES = 4 << 20
+CONFIGURATION_BYTES = 16 << 20
 CHUNK = 1 << 20
 
 DATABASE, AUDIT_KEY, AUDIT_HEAD, CREDENTIALS_KEY = "database", "audit.key", "audit.head", "credentials.key"
+AUDIT_PUBLIC = "audit.pub"
+CONFIGURATION = "configuration"
 FILE = "file"
-NEEDED = (DATABASE, AUDIT_KEY, CREDENTIALS_KEY)
+NEEDED = (CONFIGURATION, DATABASE, AUDIT_KEY, CREDENTIALS_KEY)
+READABLE = (CONFIGURATION, AUDIT_PUBLIC, FILE)
+STATE = (DATABASE, AUDIT_KEY, AUDIT_PUBLIC, AUDIT_HEAD, CREDENTIALS_KEY)
+"""Roles of the files whose place the configuration's `database` decides."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class BackupInfo:
     :ivar revision: the revision of the database's tables.
     :ivar audit_rows: the last row of the audit record in it.
     :ivar members: the names of its files.
+    :ivar left_out: files of the deployment that are not in it, each with the reason.
     """
 
     archive: Path
@@ -47,14 +54,17 @@ class BackupInfo:
     revision: str
     audit_rows: int
     members: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
 class Member:
     """One file of an archive.
 
-    :ivar name: where it belongs, relative to the deployment's folder.
+    :ivar name: where it belongs, relative to the folder of the configuration; for what is kept outside of it, only a
+        name.
     :ivar role: which part it is; `FILE` for everything that has no special treatment.
+    :ivar key: for a file that is kept outside, the key of the configuration that names it.
     """
 
     name: str
@@ -62,35 +72,48 @@ class Member:
     size: int
     sha256: str
     mode: int
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says it holds."""
+    """What an archive says it holds.
+
+    :ivar folder: where the configuration was.
+    :ivar folders: the modes of that folder (``.``) and of those in it.
+    :ivar left_out: see `BackupInfo`.
+    """
 
     created: float
     version: str
     revision: str
     audit_rows: int
+    folder: str
+    folders: dict[str, int]
     members: tuple[Member, ...]
+    left_out: tuple[str, ...] = field(default=())
 
-    def role(self, role: str) -> Member | None:
-        """The member with a role, or None."""
-        return next((member for member in self.members if member.role == role), None)
+    def role(self, role: str) -> Member:
+        """The member with a role that every archive has."""
+        return next(member for member in self.members if member.role == role)
 
     def info(self, archive: Path) -> BackupInfo:
         """The same for people."""
         names = tuple(member.name for member in self.members)
-        return BackupInfo(archive, self.created, self.version, self.revision, self.audit_rows, names)
+        return BackupInfo(archive, self.created, self.version, self.revision, self.audit_rows, names, self.left_out)
 
 
-def described(name: str, role: str, path: Path) -> Member:
+def described(name: str, role: str, path: Path, key: str = "") -> Member:
     """A file as it will stand in the manifest."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     status = path.stat()
-    mode = 0o644 if role == FILE and status.st_mode & 0o004 else 0o600
-    return Member(name, role, status.st_size, digest, mode)
+    return Member(name, role, status.st_size, digest, _mode(role, status.st_mode), key)
+
+
+def _mode(role: str, mode: int) -> int:
+    """What a file's mode becomes: others may read what they could before, but never the database or its keys."""
+    return 0o600 | (mode & 0o044 if role in READABLE else 0)
 
 
 def write_archive(path: Path, manifest: Manifest, sources: Sequence[Path]) -> None:
@@ -120,21 +143,30 @@ def _entry(name: str, size: int, mode: int, now: float) -> tarfile.TarInfo:
 def opened(archive: Path) -> Iterator[tarfile.TarFile]:
     """An archive to read from.
 
-    :raises InputError: when it is no tar file, or ends too early.
+    :raises NotFound: when there is none.
+    :raises InputError: when it cannot be read, is no tar file, or ends too early.
     """
     try:
-        with tarfile.open(archive, "r:") as tar:
-            yield tar
-    except tarfile.TarError as error:
-        raise InputError(f"{archive} is not a whole archive: {error}.") from None
-    except FileNotFoundError as error:
-        if error.filename != str(archive):
-            raise
+        file = archive.open("rb")
+    except FileNotFoundError:
         raise NotFound(f"There is no archive {archive}.") from None
-    except (IsADirectoryError, PermissionError) as error:
-        if error.filename != str(archive):
-            raise
+    except OSError as error:
         raise InputError(f"The archive {archive} cannot be read: {error.strerror}.") from None
+    with file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                yield tar
+        except tarfile.TarError as error:
+            raise InputError(f"{archive} is not a whole archive: {error}.") from None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as our archives do.
+
+    :raises OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(MANIFEST) + 1) == MANIFEST.encode() + b"\0"
 
 
 def read_manifest(tar: tarfile.TarFile, archive: Path) -> Manifest:
@@ -150,17 +182,43 @@ def read_manifest(tar: tarfile.TarFile, archive: Path) -> Manifest:
         raw = json.loads(file.read() if file else b"")
         if raw.pop("format") != FORMAT:
             raise InputError(f"{archive} was written by another version of Stanzagate ({raw['version']!r}).")
-        members = tuple(Member(**member) for member in raw.pop("members"))
+        members = tuple(_member(**member) for member in raw.pop("members"))
         manifest = Manifest(
-            float(raw["created"]), str(raw["version"]), str(raw["revision"]), int(raw["audit_rows"]), members
-        )
+            float(raw["created"]), str(raw["version"]), str(raw["revision"]), int(raw["audit_rows"]),
+            str(raw["folder"]), {str(name): int(mode) for name, mode in raw["folders"].items()}, members,
+            tuple(str(name) for name in raw["left_out"]),
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"The manifest of {archive} is damaged.", hint="Use another backup.") from None
     roles = [member.role for member in members]
     names = {member.name for member in members if _is_safe(member.name)}
-    if len(names) != len(members) or any(roles.count(role) != 1 for role in NEEDED) or roles.count(AUDIT_HEAD) > 1:
+    wrong = {role for role in {*roles, *NEEDED} - {FILE} if roles.count(role) != 1 or role not in {*NEEDED, *STATE}}
+    if len(names) != len(members) or wrong:
         raise InputError(f"The manifest of {archive} is damaged.", hint="Use another backup.")
     return manifest
+
+
+def _member(*, name: object, role: object, size: object, sha256: object, mode: object, key: object) -> Member:
+    return Member(str(name), str(role), int(str(size)), str(sha256), int(str(mode)), str(key))
+
+
+def read_configuration(archive: Path) -> tuple[Manifest, bytes]:
+    """The manifest, and the configuration file as it was saved.
+
+    :raises InputError: when the archive is damaged.
+    """
+    with opened(archive) as tar:
+        manifest = read_manifest(tar, archive)
+        member = manifest.role(CONFIGURATION)
+        if member.size <= CONFIGURATION_BYTES:
+            while (entry := tar.next()) is not None:
+                if entry.name == member.name and entry.isreg() and entry.size == member.size:
+                    file = tar.extractfile(entry)
+                    content = file.read() if file else b""
+                    if hashlib.sha256(content).hexdigest() == member.sha256:
+                        return manifest, content
+                    break
+    raise InputError(f"{archive} is damaged: {member.name!r} is not what was saved.", hint="Use another backup.")
 
 
 def _is_safe(name: object) -> bool:
@@ -171,9 +229,10 @@ def _is_safe(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name and name != "."
 
 
-def unpack(tar: tarfile.TarFile, manifest: Manifest, archive: Path, folder: Path) -> None:
+def unpack(tar: tarfile.TarFile, manifest: Manifest, archive: Path, places: Mapping[str, Path]) -> None:
     """Write the members as plain files.
 
+    :param places: the path of each, by the name of the member.
     :raises InputError: when the archive is not what its manifest says; some files may have been written.
     """
     missing = {member.name: member for member in manifest.members}
@@ -181,7 +240,7 @@ def unpack(tar: tarfile.TarFile, manifest: Manifest, archive: Path, folder: Path
         member = missing.pop(entry.name, None)
         if member is None or not entry.isreg() or entry.size != member.size:
             raise InputError(f"{archive} is damaged: {entry.name!r} is not what the manifest says.")
-        path = folder / member.name
+        path = places[member.name]
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         file = tar.extractfile(entry)
@@ -191,7 +250,7 @@ def unpack(tar: tarfile.TarFile, manifest: Manifest, archive: Path, folder: Path
                 digest.update(chunk)
                 out.write(chunk)
             snapshot.sync(out)
-        path.chmod(0o644 if member.role == FILE and member.mode == 0o644 else 0o600)
+        path.chmod(_mode(member.role, member.mode))
         if digest.hexdigest() != member.sha256:
             raise InputError(f"{archive} is damaged: the content of {entry.name!r} is not what was saved.")
     if missing:
@@ -199,9 +258,9 @@ def unpack(tar: tarfile.TarFile, manifest: Manifest, archive: Path, folder: Path
 
 
 @contextlib.contextmanager
-def scratch_folder(folder: Path) -> Iterator[Path]:
+def scratch_folder(folder: Path, prefix: str = ".stanzagate-") -> Iterator[Path]:
     """A private folder on the same file system, gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix=".stanzagate-", dir=folder))
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     try:
         yield path
     finally:

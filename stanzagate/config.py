@@ -138,11 +138,11 @@ def split_listen(text: str) -> tuple[str, int]:
     return match["v6"] or match["host"], int(match["port"])
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, base: Path | None = None) -> Config:
     """Read and validate a configuration file; secrets are located, not read.
 
     :param path: the file, or ``-`` for standard input; then relative paths are relative to the current folder.
-
+    :param base: what relative paths are relative to instead of the folder of the file.
     :raises ConfigError: the file is missing, is not YAML, or has an unknown key or a bad value. The first problem is
         the message, further ones are its details.
     """
@@ -158,7 +158,8 @@ def load(path: Path) -> Config:
             "This version has no grid controller.", file=str(path), line=_line(data, ("grid",)), key="grid",
             hint="Remove the section.",
         )  # fmt: skip
-    base = Path.cwd() if path == STDIN else path.absolute().parent
+    if base is None:
+        base = Path.cwd() if path == STDIN else path.absolute().parent
     try:
         config = Config.model_validate(data, context={"base": base})
     except ValidationError as error:

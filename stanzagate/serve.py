@@ -39,6 +39,7 @@ from stanzagate.backup import Deployment
 from stanzagate.config import STDIN, Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
 from stanzagate.observe import observe_gateway, observe_link, observe_policy
+from stanzagate.placing import recover
 
 log = logging.getLogger("stanzagate")
 
@@ -180,6 +181,7 @@ def _deployment(config: Config) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if url.get_backend_name() == "sqlite" and url.database:
             stack.enter_context(DeploymentLock(config.base / url.database))
+            recover(config.base)
         migrations.upgrade(config.database, config.base)
         yield
 

@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 from component.base.errors import InputError
 from component.base.store import DatabaseError
 
-_COMPANIONS = ("", "-wal", "-shm")
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""What SQLite may keep beside a database."""
 
 
 def file_of(url: URL) -> Path:
@@ -47,14 +48,6 @@ def take(url: URL, copy: Path) -> None:
             target.execute("PRAGMA journal_mode=DELETE")  # the copy is one file
     except sqlite3.Error as error:
         raise DatabaseError(f"The database {source_file} cannot be copied: {error}.") from None
-
-
-def set_aside(file: Path, suffix: str) -> None:
-    """Rename a database with the files that belong to it: a log of the old one would corrupt a new one."""
-    for companion in _COMPANIONS:
-        old = file.with_name(file.name + companion)
-        if old.exists():
-            old.replace(file.with_name(file.name + suffix + companion))
 
 
 def sync(file: IO[Any]) -> None:

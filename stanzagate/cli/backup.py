@@ -16,7 +16,7 @@ from stanzagate.cli import files, output, progress
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
 if TYPE_CHECKING:
-    from stanzagate.backup import BackupInfo
+    from stanzagate.restore import Restored
 
 app = output.application()
 
@@ -40,7 +40,8 @@ def create(
 ) -> None:
     """Write an archive of the running deployment.
 
-    It holds every key and secret: keep it safe.
+    It holds every key and secret: keep it safe. Run it as root where the service has a user of its own, because
+    that user may not read every key.
     """
     with (
         service(ctx, directory, socket) as client,
@@ -48,23 +49,31 @@ def create(
         progress.waiting("saving"),
         client.stream("POST", "/v1/backups", patience=None) as response,
     ):
-        size = 0
         for piece in response.iter_bytes():
             archive.write(piece)
-            size += len(piece)
     if file == files.STANDARD:
         return
+    from stanzagate.backup import complete  # noqa: PLC0415  # slow to import
+
+    info = complete(Path(file))
+    size = info.archive.stat().st_size
     if as_json:
-        output.document({"file": file, "bytes": size})
-    else:
-        output.say(f"{file}: {size} bytes. It holds every key and secret of the deployment.")
+        output.document({
+            "file": file, "bytes": size, "members": list(info.members), "left_out": list(info.left_out)
+        })  # fmt: skip
+        return
+    output.say(f"{file}: {len(info.members)} files, {size} bytes. It holds every key and secret of the deployment.")
+    if info.left_out:
+        output.say("Not in it:")
+        for line in info.left_out:
+            output.say(f"  {line}")
 
 
-@app.command(epilog="Example:  stanzagate backup restore stanzagate.tar --dir /var/lib/stanzagate --dry-run")
+@app.command(epilog="Example:  stanzagate backup restore stanzagate.tar --dir /etc/stanzagate --dry-run")
 def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="An archive of `backup create`; may be -.")],
     folder: Annotated[
-        Path, typer.Option("--dir", metavar="DIR", readable=False, help="The folder of the deployment.")
+        Path, typer.Option("--dir", metavar="DIR", readable=False, help="The folder of the configuration.")
     ],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there; it is kept as NAME.before-restore-TIME.")
@@ -74,23 +83,35 @@ def restore(
 ) -> None:
     """Bring back a deployment from an archive.
 
-    Everything in it is checked first. The service must not be running.
+    Everything in it is checked first. The service must not be running. The database and the keys go where the
+    restored configuration says, which may be outside of DIR.
     """
     from stanzagate.backup import restore as restore_all  # noqa: PLC0415  # slow to import
 
     with _archive(file) as archive, progress.waiting("checking" if dry_run else "restoring"):
-        info = restore_all(archive, folder, actor=_actor(), overwrite=overwrite, dry_run=dry_run)
-    answer = _plain(info)
+        restored = restore_all(archive, folder, actor=_actor(), overwrite=overwrite, dry_run=dry_run)
     if as_json:
-        output.document({**answer, "dir": str(folder), "dry_run": dry_run})
-        return
+        output.document({**_plain(restored), "dir": str(folder), "dry_run": dry_run})
+    else:
+        _show(restored, folder, dry_run=dry_run)
+
+
+def _show(restored: Restored, folder: Path, *, dry_run: bool) -> None:
+    info = restored.info
     made = output.when(info.created)
     if dry_run:
         output.say(f"Nothing was changed (--dry-run). The archive of {made} is whole; these files would be written:")
     else:
         output.say(f"{folder} is what it was at {made}: {info.audit_rows} audit rows. Restored:")
-    for member in info.members:
-        output.say(f"  {member}")
+    for place in restored.places:
+        notes = ["outside of DIR"] if place.outside else []
+        if place.replaces:
+            notes.append("would replace the one that is there" if dry_run else "replaced the one that was there")
+        output.say(f"  {place.path}{'  (' + ', '.join(notes) + ')' if notes else ''}")
+    if any(place.outside for place in restored.places):
+        output.say("What is outside of DIR is where the configuration in the archive wants it.")
+    if any(place.replaces for place in restored.places):
+        output.say(f"The old files {'would be' if dry_run else 'are'} kept as NAME{restored.kept}.")
 
 
 @contextmanager
@@ -112,8 +133,13 @@ def _actor() -> str:
     return unix_caller(os.getuid()).actor
 
 
-def _plain(info: BackupInfo) -> dict[str, Any]:
+def _plain(restored: Restored) -> dict[str, Any]:
+    info = restored.info
+    written = [
+        {"path": str(place.path), "outside": place.outside, "replaces": place.replaces} for place in restored.places
+    ]
     return {
         "created": info.created, "version": info.version, "revision": info.revision,
         "audit_rows": info.audit_rows, "members": list(info.members),
+        "files": written, "kept": restored.kept,
     }  # fmt: skip

@@ -20,7 +20,7 @@ from component.base.audit import Audit, AuditKey, verify
 from component.base.errors import Conflict, InputError, NotFound, StanzagateError
 from component.base.secrets import Vault
 from component.base.store import DatabaseError, Store
-from stanzagate import backup, migrations
+from stanzagate import migrations, snapshot
 from stanzagate.backup import Deployment, create, inspect, restore
 from stanzagate.lock import DeploymentLock
 
@@ -71,6 +71,12 @@ def service(tmp_path: Path) -> Iterator[Service]:
         made.append(f"{number}")
     yield made
     made.store.close()
+
+
+def content(*folders: Path) -> dict[Path, bytes]:
+    """Everything that matters in some folders."""
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    return {path: path.read_bytes() for path in paths if path.is_file() and path.suffix != ".lock"}
 
 
 def verified(folder: Path) -> int:
@@ -134,7 +140,7 @@ async def test_while_the_service_writes(service: Service, tmp_path: Path) -> Non
 
 
 def test_key_rotation_during_the_copy(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = backup.snapshot.take
+    take = snapshot.take
     calls = []
 
     def rotated(*arguments: object) -> None:
@@ -143,7 +149,7 @@ def test_key_rotation_during_the_copy(service: Service, tmp_path: Path, monkeypa
         if len(calls) == 1:
             service.vault.begin_rotation()
 
-    monkeypatch.setattr(backup.snapshot, "take", rotated)
+    monkeypatch.setattr(snapshot, "take", rotated)
     create(service.deployment, tmp_path / "a.tar")
     assert len(calls) == 2
     restore(tmp_path / "a.tar", tmp_path / "r", actor="x")
@@ -155,8 +161,8 @@ def test_a_record_without_rows(tmp_path: Path) -> None:
     (folder / "data").mkdir(parents=True)
     migrations.upgrade("sqlite:///data/gate.db", folder)
     fresh = opened(folder)
-    deployment = Deployment("sqlite:///data/gate.db", folder, folder / "data")
-    assert create(deployment, tmp_path / "a.tar").audit_rows == 0
+    (folder / "stanzagate.yaml").write_text(CONFIGURATION)
+    assert create(fresh.deployment, tmp_path / "a.tar").audit_rows == 0
     fresh.store.close()
     restore(tmp_path / "a.tar", tmp_path / "r", actor="x")
     assert verified(tmp_path / "r") == 1
@@ -172,14 +178,13 @@ def test_nothing_is_overwritten_by_accident(service: Service, tmp_path: Path) ->
     other = opened(target)
     other.append("after")
     other.store.close()
-    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
-    with pytest.raises(Conflict, match="is in use") as caught:
+    before = content(target)
+    with pytest.raises(Conflict, match=r"would replace .*--overwrite") as caught:
         restore(archive, target, actor="x")
-    assert "data/gate.db" in caught.value.details
+    assert str(target / "data/gate.db") in caught.value.details
+    assert "in use" not in str(caught.value)
     restore(archive, target, actor="x", overwrite=True, dry_run=True)
-    assert {
-        path: path.read_bytes() for path in target.rglob("*") if path.is_file() and path.suffix != ".lock"
-    } == before
+    assert content(target) == before
     restore(archive, target, actor="x", overwrite=True, clock=lambda: 1000.0)
     assert verified(target) == 6
     kept = sqlite3.connect(target / "data/gate.db.before-restore-1000")
@@ -327,7 +332,8 @@ def test_what_cannot_be_saved(service: Service, tmp_path: Path) -> None:
     service.vault.path.unlink()
     with pytest.raises(NotFound, match=r"credentials\.key"):
         create(service.deployment, tmp_path / "a.tar")
-    server = Deployment("postgresql://u@h/n", service.folder, service.folder)
+    deployment = service.deployment
+    server = deployment.settings.model_copy(update={"database": "postgresql://u@h/n"})
     with pytest.raises(InputError, match="pg_dump"):
-        _ = server.database_file
+        create(Deployment(deployment.file, server), tmp_path / "a.tar")
     assert list(tmp_path.iterdir()) == [service.folder]
