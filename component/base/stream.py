@@ -23,8 +23,12 @@ from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from component.base import ns
 from component.base.stanzas import STREAM_ERROR
+from component.base.tags import WholeTags
 
 log = logging.getLogger(__name__)
+
+LONGEST_TAG = 4 * 1024 * 1024
+"""Bytes. Both servers refuse stanzas that are far shorter."""
 
 WRITE_LIMIT = 32 * 1024 * 1024
 """Bytes that may wait for a server that does not read. Stopping to read in turn is no way out: ejabberd's
@@ -56,6 +60,7 @@ class ComponentStream(ComponentXMPP):
         self._flush_scheduled = False
         self._reading = False
         self._prolog = True
+        self._tags = WholeTags()
         self._reason = ""
         self.dropped = 0
         self.add_event_handler("session_start", lambda _event: self._on_ready())
@@ -64,6 +69,7 @@ class ComponentStream(ComponentXMPP):
 
     def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         self._prolog = True
+        self._tags = WholeTags()
         self._reason = ""
         self._out.clear()
         super().connection_made(transport, send_event)
@@ -77,9 +83,10 @@ class ComponentStream(ComponentXMPP):
             return
         self._reading = True
         try:
-            parser.feed(data)
-            if hasattr(parser, "flush"):  # expat 2.6 may otherwise keep a complete stanza until more arrives
-                parser.flush()
+            parser.feed(self._tags.take(data))
+            if len(self._tags) > LONGEST_TAG:
+                self.give_up("the server sent a tag without an end")
+                return
             self._dispatch(cast(Any, parser.read_events()))
         except ParseError as error:
             self.give_up(f"the server sent XML that is not well-formed ({error})")

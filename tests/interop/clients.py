@@ -32,6 +32,8 @@ import OpenSSL.SSL
 from cryptography import x509
 from slixmpp import ClientXMPP
 
+from component.base.tags import WholeTags
+
 KINDS = ("slixmpp", "aioxmpp")
 CONNECTION_REQUEST = "urn:broadband-forum-org:cwmp:xmppConnReq-1-0"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
@@ -227,6 +229,14 @@ class _SlixmppRequester(Requester):
 
 class _SlixmppStream(ClientXMPP):  # type: ignore[misc]
     tap: Callable[[ET.Element], None] | None = None
+    tags = WholeTags()
+
+    def connection_made(self, *arguments: Any) -> None:
+        self.tags = WholeTags()
+        super().connection_made(*arguments)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(self.tags.take(data))
 
     def incoming_filter(self, xml: ET.Element) -> ET.Element:
         if self.tap is not None:

@@ -140,7 +140,7 @@ async def test_what_is_sent_while_the_server_is_away_is_kept_in_order_and_bounde
     assert [(await server.received.get()).get("id") for _ in range(3)] == ["2", "3", "4"]
 
 
-@pytest.mark.parametrize("poison", ["<a><b></a>", "\x00", "<!-- --><!DOCTYPE x>", "</stream:stream>"])
+@pytest.mark.parametrize("poison", ["<a><b></a>", "\x00>", "<!-- --><!DOCTYPE x>", "</stream:stream>"])
 async def test_broken_xml_ends_the_connection_and_the_link_comes_back(
     served: tuple[FakeServer, Tasks], poison: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,6 +163,20 @@ async def test_a_doctype_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         link = attach(server, tasks)
         await reached(lambda: server.connections >= 2)
         assert not link.attached.is_set()
+
+
+async def test_a_stanza_is_handed_over_however_it_was_cut(served: tuple[FakeServer, Tasks]) -> None:
+    server, tasks = served
+    stanzas: list[Element] = []
+    link = attach(server, tasks, stanzas)
+    await link.attached.wait()
+    stanza = "<iq type='get' id='é%d'><x a='>' b=\">\">t&gt;</x></iq> "
+    for number, cut in enumerate(range(1, len(stanza) - 1)):
+        data = (stanza % number).encode()
+        link.stream.data_received(data[:cut])
+        link.stream.data_received(data[cut:])
+        assert len(stanzas) == number + 1, data[:cut]
+        assert stanzas[-1].get("id") == f"é{number}"
 
 
 async def test_a_stanza_nested_thousands_deep_is_handed_over_whole(served: tuple[FakeServer, Tasks]) -> None:

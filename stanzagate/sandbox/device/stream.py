@@ -20,6 +20,7 @@ from slixmpp.xmlstream.stanzabase import StanzaBase
 from slixmpp.xmlstream.tostring import tostring
 
 from component.base.errors import Unreachable
+from component.base.tags import WholeTags
 from stanzagate.sandbox.device.request import CLIENT
 
 _STREAM_ERROR = "{http://etherx.jabber.org/streams}error"
@@ -44,6 +45,7 @@ class DeviceStream(ClientXMPP):
         super().__init__(jid, password, ssl_context=context)
         self._on_stanza = on_stanza
         self._online = False
+        self._tags = WholeTags()
         self._reason = ""
         self._bound: asyncio.Future[None] = self.loop.create_future()
         self._lost: asyncio.Future[str] = self.loop.create_future()
@@ -119,7 +121,11 @@ class DeviceStream(ClientXMPP):
         if self.xml_depth == 0 and isinstance(data, bytes) and b"<!" in data:
             self._give_up("it sent a DOCTYPE or a comment")  # restricted-xml, RFC 6120 §11.1
             return
-        super().data_received(data)
+        super().data_received(self._tags.take(data.encode() if isinstance(data, str) else data))
+
+    def connection_made(self, *arguments: Any) -> None:
+        self._tags = WholeTags()
+        super().connection_made(*arguments)
 
     def _spawn_event(self, xml: Element) -> None:
         if xml.tag == _STREAM_ERROR:
