@@ -231,9 +231,9 @@ class _SlixmppStream(ClientXMPP):  # type: ignore[misc]
     tap: Callable[[ET.Element], None] | None = None
     tags = WholeTags()
 
-    def connection_made(self, *arguments: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         self.tags = WholeTags()
-        super().connection_made(*arguments)
+        super().connection_made(transport, send_event)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(self.tags.take(data))

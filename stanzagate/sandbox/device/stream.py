@@ -123,9 +123,9 @@ class DeviceStream(ClientXMPP):
             return
         super().data_received(self._tags.take(data.encode() if isinstance(data, str) else data))
 
-    def connection_made(self, *arguments: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         self._tags = WholeTags()
-        super().connection_made(*arguments)
+        super().connection_made(transport, send_event)
 
     def _spawn_event(self, xml: Element) -> None:
         if xml.tag == _STREAM_ERROR:
