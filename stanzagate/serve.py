@@ -13,7 +13,7 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,8 @@ class Parts:
         )
         self.link = _link(config, read_secret(path, "gate.secret", config.gate.secret), self.gateway, spawn)
         self.gateway.attach(self.link)
-        self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self._members, spawn=spawn)
+        self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self.policy.members, spawn=spawn)
         self.admin = self._admin(path)
-
-    def _members(self, group: str) -> Sequence[str]:
-        table = self.policy.index.devices
-        return [table.id(int(number)) for number in table.in_group(group)]
 
     def _admin(self, path: Path) -> AdminServer:
         settings = self._config.admin

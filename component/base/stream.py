@@ -78,12 +78,13 @@ class ComponentStream(ComponentXMPP):
         parser = self.parser
         if parser is None:
             return
-        if self._prolog and b"<!" in data:
+        whole = self._tags.take(data)
+        if self._prolog and b"<!" in whole:
             self.give_up("the server sent a DOCTYPE or a comment (restricted-xml)")
             return
         self._reading = True
         try:
-            parser.feed(self._tags.take(data))
+            parser.feed(whole)
             if len(self._tags) > LONGEST_TAG:
                 self.give_up("the server sent a tag without an end")
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 
 from rich import box
@@ -15,6 +14,7 @@ from rich.table import Table
 from component.base.errors import StanzagateError
 from stanzagate.demo.local import sandbox
 from stanzagate.demo.steps import Demonstration, Step
+from stanzagate.signals import cancel_on_signals
 
 _WIDTH = 132  # of the summary when it is not printed on a terminal
 
@@ -49,18 +49,7 @@ def summary(kind: str, steps: list[Step]) -> Table:
 
 
 async def _until_signal(kind: str, console: Console) -> list[Step]:
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    interrupted = False
-
-    def interrupt() -> None:
-        nonlocal interrupted
-        if task is not None and not interrupted:  # a second signal must not interrupt the orderly stop
-            interrupted = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt)
+    cancel_on_signals()
     return await demonstrate(kind, console)
 
 

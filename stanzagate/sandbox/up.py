@@ -25,6 +25,7 @@ from stanzagate.sandbox.report import report
 from stanzagate.sandbox.seed import seed_accounts, server_version
 from stanzagate.sandbox.server import Command, prepare
 from stanzagate.sandbox.wire import Stream, attach, client_offer
+from stanzagate.signals import cancel_on_signals
 
 T = TypeVar("T")
 
@@ -168,19 +169,8 @@ async def run(options: Options, ready: Callable[[], None]) -> None:
     :raises StanzagateError: as `Sandbox.run`.
     """
     sandbox = Sandbox(options)
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    interrupted = False
-
-    def interrupt() -> None:
-        nonlocal interrupted
-        if task is not None and not interrupted:  # a second signal must not interrupt the orderly stop
-            interrupted = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, interrupt)
-    loop.add_signal_handler(signal.SIGUSR1, sandbox.restart_server)
+    cancel_on_signals()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, sandbox.restart_server)
     with contextlib.suppress(asyncio.CancelledError):
         await sandbox.run(ready)
 

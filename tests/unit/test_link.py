@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -163,6 +164,22 @@ async def test_a_doctype_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         link = attach(server, tasks)
         await reached(lambda: server.connections >= 2)
         assert not link.attached.is_set()
+
+
+async def test_a_doctype_is_refused_however_it_was_cut() -> None:
+    text = b"<?xml version='1.0'?><!DOCTYPE s [<!ENTITY e 'x'>]><stream:stream xmlns:stream='urn:s' id='&e;'>"
+    start = text.index(b"<!")
+    for cut in range(start - 1, start + 12):
+        async with running(FakeServer(handshake=False)) as (server, tasks):
+            link = Link("gate.test", "s", "127.0.0.1", server.port, on_stanza=lambda _: True, spawn=tasks)
+            _, stream = await asyncio.get_running_loop().create_connection(
+                lambda link=link: link.stream, "127.0.0.1", server.port
+            )
+            stream.data_received(text[:cut])
+            stream.data_received(text[cut:])
+            assert stream.xml_root is None, text[:cut]
+            assert stream.parser is None
+            stream.abort()
 
 
 async def test_a_stanza_is_handed_over_however_it_was_cut(served: tuple[FakeServer, Tasks]) -> None:

@@ -118,10 +118,11 @@ class DeviceStream(ClientXMPP):
         return secured
 
     def data_received(self, data: bytes | str) -> None:
-        if self.xml_depth == 0 and isinstance(data, bytes) and b"<!" in data:
+        whole = self._tags.take(data.encode() if isinstance(data, str) else data)
+        if self.xml_depth == 0 and b"<!" in whole:
             self._give_up("it sent a DOCTYPE or a comment")  # restricted-xml, RFC 6120 §11.1
             return
-        super().data_received(self._tags.take(data.encode() if isinstance(data, str) else data))
+        super().data_received(whole)
 
     def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         self._tags = WholeTags()
