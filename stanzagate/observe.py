@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import attrgetter
+
 from component.base.audit import Audit
+from component.base.enforcement import Enforcement
 from component.base.link import Link
 from component.base.metrics import Metrics
+from component.base.pluginstatus import PluginMode
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
 
@@ -55,6 +60,39 @@ def observe_gateway(metrics: Metrics, gateway: Gateway) -> None:
         "stanzagate_gate_shared", "Requests that shared another's outcome.", lambda: gateway.flights.shared
     )
     metrics.counter("stanzagate_gate_queued", "Requests that waited for their turn.", lambda: gateway.flights.queued)
+
+
+def observe_plugins(metrics: Metrics, plugins: Enforcement) -> None:
+    """Register what the in-server plugins ask and say of themselves; all hosts together, seconds old."""
+    metrics.counters(
+        "stanzagate_plugin_decisions", "Checks of in-server plugins, by effect.", "effect", lambda: plugins.checks
+    )
+    metrics.gauges(
+        "stanzagate_plugin_enforcing",
+        "1 while the in-server plugin of a guarded host holds back what is not allowed.",
+        "host",
+        lambda: {host: guard.mode is PluginMode.ENFORCE for host, guard in plugins.guards.items()},
+    )
+    for name, text in (
+        ("hits", "Requests that in-server plugins decided from their cache."),
+        ("passed", "Requests that in-server plugins delivered after a decision."),
+        ("bypassed", "Requests that in-server plugins let through without a decision, or against it."),
+        ("evicted", "Decisions that in-server plugins forgot for want of room."),
+        ("discarded", "Decisions and flushes that in-server plugins did not believe, or that were outdated."),
+    ):
+        metrics.counter(f"stanzagate_plugin_{name}", text, partial(plugins.total, attrgetter(name)))
+    for name, text in (
+        ("cached", "Decisions that in-server plugins have cached."),
+        ("held", "Stanzas that wait in in-server plugins for a decision."),
+        ("sessions", "Clients that are connected to guarded hosts."),
+    ):
+        metrics.gauge(f"stanzagate_plugin_{name}", text, partial(plugins.total, attrgetter(name)))
+    metrics.counters(
+        "stanzagate_plugin_refused",
+        "Stanzas that in-server plugins did not deliver, by reason.",
+        "reason",
+        plugins.refused,
+    )
 
 
 def observe_policy(metrics: Metrics, policy: Policy, audit: Audit) -> None:

@@ -20,12 +20,14 @@ from typing import Any
 from sqlalchemy.engine import make_url
 
 from component.base.audit import Audit, AuditKey
+from component.base.enforcement import Enforcement
 from component.base.errors import InputError, StanzagateError
 from component.base.link import Link, Spawn
 from component.base.metrics import Metrics
 from component.base.secrets import Vault
 from component.base.store import Store
 from component.gate.campaign import Campaigns
+from component.gate.decider import PolicyDecider, mode_recorder, obedience
 from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
@@ -38,7 +40,7 @@ from stanzagate.archive import AUDIT_HEAD, AUDIT_KEY, CREDENTIALS_KEY
 from stanzagate.backup import Deployment
 from stanzagate.config import STDIN, Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
-from stanzagate.observe import observe_gateway, observe_link, observe_policy
+from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy
 from stanzagate.placing import recover
 
 log = logging.getLogger("stanzagate")
@@ -112,21 +114,42 @@ class Parts:
         self.gateway = Gateway(
             config.gate, self.policy, self.devices, self.audit, spawn=spawn, observe=self.observations.observe
         )
-        self.link = _link(config, read_secret(path, "gate.secret", config.gate.secret), self.gateway, spawn)
+        self.enforcement = self._enforcement()
+        self.link = self._link(read_secret(path, "gate.secret", config.gate.secret))
         self.gateway.attach(self.link)
+        self.enforcement.attach(self.link)
+        self.policy.listeners.append(obedience(self.enforcement))
         self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self.policy.members, spawn=spawn)
         self.admin = self._admin(path)
+
+    def _enforcement(self) -> Enforcement:
+        gate = self._config.gate
+        decide = PolicyDecider(self.policy, self.audit, observe=self.observations.observe)
+        return Enforcement(
+            gate.guarded_hosts, decide, self.devices.sessions, guard=gate.guard, ttl=gate.decision_ttl,
+            stale=gate.stale_limit, on_mode=mode_recorder(self.audit, self.store, self._spawn),
+        )  # fmt: skip
+
+    def _link(self, secret: str) -> Link:
+        gate, enforcement, gateway = self._config.gate, self.enforcement, self.gateway
+        software = {"software_name": "Stanzagate", "version": __version__}
+        return Link(
+            gate.jid, secret, self._config.server.host, gate.component_port,
+            on_stanza=lambda stanza: enforcement.handle(stanza) or gateway.handle(stanza),
+            spawn=self._spawn, name="gate", plugins={"xep_0030": {}, "xep_0092": software, "xep_0199": {}},
+        )  # fmt: skip
 
     def _admin(self, path: Path) -> AdminServer:
         settings = self._config.admin
         metrics = Metrics()
         observe_link(metrics, self.link)
         observe_gateway(metrics, self.gateway)
+        observe_plugins(metrics, self.enforcement)
         observe_policy(metrics, self.policy, self.audit)
         self.services = Services(
             policy=self.policy, devices=self.devices, observations=self.observations, gateway=self.gateway,
-            link=self.link, campaigns=self.campaigns, audit=self.audit, store=self.store,
-            deployment=Deployment.of(path), metrics=metrics, version=__version__,
+            link=self.link, enforcement=self.enforcement, campaigns=self.campaigns, audit=self.audit,
+            store=self.store, deployment=Deployment.of(path), metrics=metrics, version=__version__,
         )  # fmt: skip
         tokens = {
             name: (read_secret(path, f"admin.tokens.{name}", token.secret()), token.role)
@@ -145,6 +168,7 @@ class Parts:
             ("observations", self.observations.run()),
             ("devices.tidy", self.devices.tidy()),
             ("gate.link", self.link.run()),
+            ("gate.plugins", self.enforcement.run()),
             ("admin", self.admin.run()),
         ):
             self._background.append(self._spawn(name, coroutine))
@@ -159,15 +183,6 @@ class Parts:
         """End everything that runs in the background."""
         for task in self._background:
             task.cancel()
-
-
-def _link(config: Config, secret: str, gateway: Gateway, spawn: Spawn) -> Link:
-    settings = config.gate
-    return Link(
-        settings.jid, secret, config.server.host, settings.component_port,
-        on_stanza=gateway.handle, spawn=spawn, name="gate",
-        plugins={"xep_0030": {}, "xep_0092": {"software_name": "Stanzagate", "version": __version__}, "xep_0199": {}},
-    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ strings, and nobody needs a prefix or a case-insensitive comparison.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from slixmpp.jid import JID, InvalidJID
@@ -77,6 +78,22 @@ def prepare(text: str) -> Jid:
             hint="Use '.' between labels and none at the end.",
         )
     return Jid(jid.bare, jid.resource)
+
+
+REMEMBERED_LENGTH = 160
+"""Longer addresses, and those beyond ASCII, are read anew each time: a flood of them would fill the memory, since an
+address may have 3,071 bytes, each of which becomes four in a string with one rare character."""
+
+
+def prepare_often(text: str) -> Jid:
+    """`prepare` for addresses that come again and again: recent ones are remembered.
+
+    :raises JidError: not a JID.
+    """
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH and text.isascii() else prepare(text)
+
+
+_remembered = lru_cache(maxsize=16_384)(prepare)
 
 
 def escape_local(text: str) -> str:

@@ -99,6 +99,8 @@ class Link:
         self.state = LinkState.DETACHED
         self.counters = LinkCounters()
         self.attached = asyncio.Event()
+        self.watchers: list[Callable[[bool], None]] = []
+        """Told when the link has been attached (True) or lost (False)."""
         self.stream = ComponentStream(jid, secret, on_stanza=self._received, on_ready=self._ready, on_lost=self._lost)
         for plugin, settings in (plugins or {}).items():
             self.stream.register_plugin(plugin, settings)
@@ -179,11 +181,15 @@ class Link:
         queued, self._queue, self._queued_bytes = self._queue, deque(), 0
         for data in queued:
             self.stream.write(data)
+        for watcher in self.watchers:
+            watcher(True)
 
     def _lost(self, reason: str) -> None:
         self._reason = reason
         if self.attached.is_set():
             self.counters.lost += 1
+            for watcher in self.watchers:
+                watcher(False)
         self.attached.clear()
         if self.state is LinkState.ATTACHED:
             self.state = LinkState.DETACHED

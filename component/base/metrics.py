@@ -89,6 +89,10 @@ class Metrics(Collector):
         """Register counts by the value of one label."""
         self._add(name, lambda: _labelled(CounterMetricFamily(name, text, labels=[label]), read()))
 
+    def gauges(self, name: str, text: str, label: str, read: LabelledReader) -> None:
+        """Register gauges by the value of one label."""
+        self._add(name, lambda: _labelled(GaugeMetricFamily(name, text, labels=[label]), read()))
+
     def histograms(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, Histogram]]) -> None:
         """Register histograms by the value of one label."""
 
@@ -124,7 +128,7 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
 
-def _labelled(family: CounterMetricFamily, values: Mapping[str, float]) -> Metric:
+def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
     for value, figure in sorted(values.items()):
         family.add_metric([value], figure)
     return family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from component.base.jid import Jid, JidError, prepare, unescape_local
+from component.base.jid import REMEMBERED_LENGTH, Jid, JidError, prepare, unescape_local
 
 GATE_LOCAL = "gate"
 """Local part and resource of the gate's one stable address; reserved as a device id."""
@@ -32,19 +32,6 @@ def gate_jid(domain: str) -> str:
     return f"{GATE_LOCAL}@{domain}/{GATE_LOCAL}"
 
 
-REMEMBERED_LENGTH = 160
-"""Longer addresses, and those beyond ASCII, are read anew each time: a flood of them would fill the memory, since an
-address may have 3,071 bytes, each of which becomes four in a string with one rare character."""
-
-
-def requester_of(sender: str) -> Jid:
-    """The requester's prepared JID; ejabberd hands on the spelling that a client logged in with.
-
-    :raises JidError: not a JID.
-    """
-    return _prepared(sender) if len(sender) <= REMEMBERED_LENGTH and sender.isascii() else prepare(sender)
-
-
 def address_of(to: str) -> Address:
     """Read ``LOCAL@GATE/RESOURCE``: LOCAL is prepared, then unescaped once.
 
@@ -62,13 +49,12 @@ def _read(to: str) -> Address:
     if "\\40" not in local:
         return Address("", text, jid.resource, jid.full)
     try:
-        named = prepare(text)
+        named: Jid | None = prepare(text)
     except JidError:
-        named = Jid("", "")
-    if not named.bare or named.resource:
+        named = None
+    if named is None or named.resource:
         return Address("", local, jid.resource, jid.full)  # no id holds an escaped @, so this is nobody's
     return Address(named.bare, "", jid.resource, jid.full)
 
 
-_prepared = lru_cache(maxsize=16_384)(prepare)
 _remembered = lru_cache(maxsize=65_536)(_read)

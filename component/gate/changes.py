@@ -164,6 +164,7 @@ class Changes:
         if not self.available:
             self.reloads += 1
             await self._reload()
+            self._spawn("policy read again", self._tell_all())
 
     async def commit(self, plan: Plan) -> Change:
         """Write a plan and apply it; call with the lock held."""
@@ -208,6 +209,13 @@ class Changes:
                 failed = failed or error
         if failed is not None:
             raise failed
+
+    async def _tell_all(self) -> None:
+        """What was read again may be another policy than the one that was told of."""
+        try:
+            await self.tell(Change("The policy was read again.", epoch=self.epoch))
+        except StanzagateError as error:
+            log.warning("%s", error)
 
 
 def current_epoch(connection: Connection) -> int:

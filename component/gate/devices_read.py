@@ -118,7 +118,7 @@ async def page(devices: Devices, *, online: bool | None, group: str | None, afte
         lambda connection: _chosen(connection, generation, start, keys, wanted, limit + 1)
     )
     more = found[limit - 1].id if len(found) > limit else ""
-    return DevicePage(tuple(_info(devices, stored) for stored in found[:limit]), more, devices.sessions.reporting)
+    return DevicePage(tuple(_info(devices, stored) for stored in found[:limit]), more, devices.sessions.reporting())
 
 
 async def export(devices: Devices, credentials: bool) -> AsyncIterator[str]:
@@ -212,6 +212,6 @@ def _info(devices: Devices, stored: Stored, rules: tuple[Rule, ...] = ()) -> Dev
         online=since is not None,
         since=since,
         has_credentials=stored.credentials is not None,
-        sessions=devices.sessions.reporting,
+        sessions=devices.sessions.reporting(stored.jid.domain),
         rules=rules,
     )

@@ -19,12 +19,12 @@ from xml.etree.ElementTree import Element
 
 from component.base import ns
 from component.base.errors import InputError, StanzagateError, Unreachable
-from component.base.jid import Jid, JidError, prepare
+from component.base.jid import Jid, JidError, prepare, prepare_often
 from component.base.link import Link, LinkState, Spawn
 from component.base.metrics import Histogram
 from component.base.stanzas import IQ, MESSAGE
 from component.gate import answers, connreq
-from component.gate.address import Address, address_of, gate_jid, requester_of
+from component.gate.address import Address, address_of, gate_jid
 from component.gate.answers import Refusal
 from component.gate.connreq import Credentials, MalformedRequest
 from component.gate.devices import Devices
@@ -119,7 +119,7 @@ class Gateway:
         to = stanza.get("to", "")
         sender = stanza.get("from", "")
         try:
-            requester = requester_of(sender)
+            requester = prepare_often(sender)  # ejabberd hands on the spelling that a client logged in with
             address = address_of(to)
         except JidError:
             self._refuse(stanza, to, Refusal.JID_MALFORMED)

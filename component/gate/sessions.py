@@ -1,10 +1,11 @@
-"""Which devices are connected, as the in-server plugin tells it. Kept in memory: it is true only while it is told."""
+"""Which devices are connected, as the in-server plugins tell it. Kept in memory: it is true only while it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
 
+from component.base.clientsessions import ClientSession
 from component.base.jid import Jid
 
 
@@ -16,33 +17,44 @@ class Reporting(StrEnum):
 
 
 class Sessions:
-    """The connected full JIDs of one guarded server. Without a plugin nobody tells, and nothing is online."""
+    """The connected full JIDs of the guarded hosts; a `SessionSink`. Without a plugin nobody tells, and nothing is
+    online."""
 
     def __init__(self) -> None:
-        self._since: dict[Jid, float] = {}
-        self.reporting = Reporting.NOT_REPORTED
-        """When nobody tells, it is not known who is online; `since` then says None for everyone."""
+        self._hosts: dict[str, dict[Jid, list[ClientSession]]] = {}  # only hosts whose sessions are told
 
-    def up(self, jid: Jid, since: float) -> None:
-        """A session began, at a Unix time in seconds."""
-        self._since[jid] = since
-        self.reporting = Reporting.REPORTED
+    def up(self, host: str, session: ClientSession) -> None:
+        """A session began."""
+        self._hosts.setdefault(host, {}).setdefault(session.jid, []).append(session)
 
-    def down(self, jid: Jid) -> None:
-        """A session ended."""
-        self._since.pop(jid, None)
-        self.reporting = Reporting.REPORTED
+    def down(self, host: str, session: ClientSession) -> None:
+        """A session ended; the JID stays online while it has another one."""
+        known = self._hosts.get(host, {})
+        left = [other for other in known.get(session.jid, []) if other.sid != session.sid]
+        if left:
+            known[session.jid] = left
+        else:
+            known.pop(session.jid, None)
 
-    def replace(self, sessions: Iterable[tuple[Jid, float]]) -> None:
+    def replace(self, host: str, sessions: Iterable[ClientSession]) -> None:
         """These are all sessions: said whenever the component connects."""
-        self._since = dict(sessions)
-        self.reporting = Reporting.REPORTED
+        self._hosts[host] = {}
+        for session in sessions:
+            self.up(host, session)
 
-    def forget(self) -> None:
+    def forget(self, host: str) -> None:
         """Nobody tells any more."""
-        self._since = {}
-        self.reporting = Reporting.NOT_REPORTED
+        self._hosts.pop(host, None)
 
     def since(self, jid: Jid) -> float | None:
-        """When the session of a full JID began, or None when it is not connected."""
-        return self._since.get(jid)
+        """When the session of a full JID began, in Unix time, or None when it is not connected.
+
+        Of several, the one that began last holds the resource.
+        """
+        found = self._hosts.get(jid.domain, {}).get(jid)
+        return max(session.since for session in found) if found else None
+
+    def reporting(self, host: str = "") -> Reporting:
+        """Whether the sessions on `host` are told; without a host, whether those on any are."""
+        told = host in self._hosts if host else bool(self._hosts)
+        return Reporting.REPORTED if told else Reporting.NOT_REPORTED

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from component.base.pluginstatus import PluginMode
 from component.gate.changes import Change
 from component.gate.devices_read import DeviceInfo
 from component.gate.rules import Rule, Suspension
@@ -383,12 +384,15 @@ class HealthOut(BaseModel):
     """Whether everything is up.
 
     :ivar database: ``failing`` when it cannot be read, or when the last change could not be written.
+    :ivar plugins: the mode of the in-server plugin on each guarded host (``enforce``, ``log-only``, ``bypass``),
+        ``absent`` when there is none, ``unknown`` while nobody can say.
     """
 
     status: Literal["ok", "degraded"]
     gate: Literal["attached", "detached"]
     policy: Literal["available", "unavailable"]
     database: Literal["ok", "failing"]
+    plugins: dict[str, PluginMode]
     epoch: int
     version: str
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from component.base.enforcement import NotConfirmed
 from component.base.errors import Conflict, InputError, NotFound, StanzagateError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _STATUS: tuple[tuple[type[StanzagateError], int], ...] = (
     (Conflict, 409),
     (InputError, 400),
     (Unreachable, 503),
+    (NotConfirmed, 504),
 )
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 

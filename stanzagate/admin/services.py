@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from component.base.audit import Audit
+from component.base.enforcement import Enforcement
 from component.base.link import Link
 from component.base.metrics import Metrics
 from component.base.store import Store
@@ -34,6 +35,7 @@ class Services:
     observations: Observations
     gateway: Gateway
     link: Link
+    enforcement: Enforcement
     campaigns: Campaigns
     audit: Audit
     store: Store

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import httpx
 
+from component.base import ns
 from component.base.audit import Audit, AuditKey
+from component.base.enforcement import Enforcement
 from component.base.link import Link
 from component.base.metrics import Metrics
 from component.base.secrets import Vault
 from component.base.store import Store
 from component.gate.campaign import Campaigns
+from component.gate.decider import PolicyDecider, obedience
 from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
@@ -29,7 +32,7 @@ from stanzagate.admin.server import AdminServer
 from stanzagate.admin.services import Services
 from stanzagate.backup import Deployment
 from stanzagate.cli import main
-from stanzagate.observe import observe_gateway, observe_link, observe_policy
+from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy
 from tests.unit.fakeserver import FakeServer, Tasks, running
 
 TOKENS = {"ops": ("ops-secret", "admin"), "dash": ("dash-secret", "read")}
@@ -118,11 +121,21 @@ def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> S
         {"jid": "gate.test", "secret": {"env": "X"}, "guarded_hosts": ["cpe.test"]}
     )
     gateway = Gateway(settings, policy, devices, audit, spawn=tasks, observe=observations.observe)
-    link = Link("gate.test", "s3cret", "127.0.0.1", server.port, on_stanza=gateway.handle, spawn=tasks, name="gate")
+    enforcement = Enforcement(
+        settings.guarded_hosts, PolicyDecider(policy, audit, observe=observations.observe), devices.sessions,
+        guard=settings.guard, ttl=settings.decision_ttl, stale=settings.stale_limit,
+    )  # fmt: skip
+    link = Link(
+        "gate.test", "s3cret", "127.0.0.1", server.port, spawn=tasks, name="gate",
+        on_stanza=lambda stanza: enforcement.handle(stanza) or gateway.handle(stanza),
+    )  # fmt: skip
     gateway.attach(link)
+    enforcement.attach(link)
+    policy.listeners.append(obedience(enforcement))
     metrics = Metrics()
     observe_link(metrics, link)
     observe_gateway(metrics, gateway)
+    observe_plugins(metrics, enforcement)
     observe_policy(metrics, policy, audit)
     return Services(
         policy=policy,
@@ -130,6 +143,7 @@ def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> S
         observations=observations,
         gateway=gateway,
         link=link,
+        enforcement=enforcement,
         campaigns=Campaigns(store, audit, gateway, members=policy.members, spawn=tasks),
         audit=audit,
         store=store,
@@ -140,9 +154,15 @@ def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> S
 
 
 async def _devices(here: Scene) -> None:
+    """Devices that accept, on a server that has no in-server plugin."""
     while True:
         stanza = await here.server.received.get()
         to = stanza.get("to", "")
+        if to == "cpe.test":
+            addresses = f"id='{stanza.get('id')}' from='{to}' to='{stanza.get('from')}'"
+            error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZAS}'/></error>"
+            here.server.send(f"<iq type='error' {addresses}>{error}</iq>")
+            continue
         if stanza.get("type") == "get" and to.partition("/")[0] not in here.silent:
             here.server.send(f"<iq type='result' id='{stanza.get('id')}' from='{to}' to='{stanza.get('from')}'/>")
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from component.base import ns
 from component.base.audit import Audit, AuditKey
 from component.base.errors import StanzagateError, Unreachable
+from component.base.jid import prepare_often
 from component.base.link import Link
 from component.base.settings import parse_rate
 from component.base.store import DatabaseError, Store, metadata
 from component.gate import answers, connreq
-from component.gate.address import address_of, requester_of
+from component.gate.address import address_of
 from component.gate.campaign import Campaigns, CampaignState
 from component.gate.connreq import PAYLOAD, Credentials, serialise
 from component.gate.gateway import VIA, Gateway, WakeResult
@@ -121,7 +122,7 @@ def test_addresses_that_are_never_the_same_do_not_fill_the_memory() -> None:
     try:
         for number in range(2_000):
             address_of(f"{number}{'x' * 1000}@gate.test/\U00020000{'y' * 1000}")
-            requester_of(f"r@acs.test/{number}\U00020000{'y' * 1000}")
+            prepare_often(f"r@acs.test/{number}\U00020000{'y' * 1000}")
         assert tracemalloc.get_traced_memory()[0] < 8_000_000
     finally:
         tracemalloc.stop()

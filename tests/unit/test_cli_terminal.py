@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from component.base.clientsessions import ClientSession
 from component.base.errors import InputError
 from component.base.jid import prepare
 from stanzagate.cli import files, main, output
@@ -68,7 +69,7 @@ async def test_nobody_is_called_offline_while_nobody_reports(here: Scene, said: 
 async def test_reported_sessions_are_shown(here: Scene, said: Any) -> None:
     await registered(here)
     sessions = here.services.devices.sessions
-    sessions.replace([(prepare("cpe2@cpe.test/tr069"), 1.8e9)])
+    sessions.replace("cpe.test", [ClientSession("s1", prepare("cpe2@cpe.test/tr069"), 1.8e9)])
     assert await here.run("device", "list") == 0
     assert [line.split()[2] for line in said().out.splitlines()] == ["ONLINE", "no", "yes", "no"]
     assert await here.run("device", "list", "--online") == 0
@@ -77,7 +78,7 @@ async def test_reported_sessions_are_shown(here: Scene, said: Any) -> None:
     assert await here.run("device", "show", "d2", "--json") == 0
     shown = json.loads(said().out)
     assert (shown["online"], shown["since"], shown["sessions"]) == (True, 1.8e9, "reported")
-    sessions.forget()
+    sessions.forget("cpe.test")
     assert await here.run("device", "show", "d2") == 0
     assert "online       unknown\n" in said().out
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from component.base.clientsessions import ClientSession
 from component.base.errors import Conflict, InputError, NotFound
 from component.base.secrets import SealError
 from component.gate.rules import Effect
@@ -111,11 +112,19 @@ async def test_sessions_tell_who_is_online(kit: Kit) -> None:
     await kit.import_text(csv_of([("a", "a@cpe.test/r", ""), ("b", "b@cpe.test/r", "")]))
     assert (await kit.devices.list(online=True)).devices == ()
     jid = (await kit.devices.show("a")).jid
-    kit.devices.sessions.up(jid, 12.0)
+    session = ClientSession("s1", jid, 12.0)
+    kit.devices.sessions.up("cpe.test", session)
     assert [(info.id, info.since) for info in (await kit.devices.list(online=True)).devices] == [("a", 12.0)]
     assert [info.id for info in (await kit.devices.list(online=False)).devices] == ["b"]
-    kit.devices.sessions.down(jid)
-    assert not (await kit.devices.show("a")).online
+    newer = ClientSession("s2", jid, 15.0)
+    kit.devices.sessions.up("cpe.test", newer)  # a resource conflict: the new one comes before the old one has gone
+    kit.devices.sessions.down("cpe.test", session)
+    assert (await kit.devices.show("a")).since == 15.0
+    kit.devices.sessions.down("cpe.test", newer)
+    shown = await kit.devices.show("a")
+    assert (shown.online, shown.sessions) == (False, "reported")
+    kit.devices.sessions.forget("cpe.test")
+    assert (await kit.devices.show("a")).sessions == "not-reported"
 
 
 async def test_key_rotation_goes_on_after_an_interruption(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,97 @@
+"""What the in-server plugins ask of the gate: decisions on direct requests, and obedience to every change at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from component.base.audit import Audit
+from component.base.enforcement import Decision, Enforcement, ModeListener, NoDecision, NotConfirmed
+from component.base.errors import StanzagateError
+from component.base.jid import Jid
+from component.base.link import Spawn
+from component.base.pluginstatus import PluginMode
+from component.base.store import Store
+from component.gate.changes import Change, Listener
+from component.gate.policy import Policy
+from component.gate.wakes import Record
+
+log = logging.getLogger(__name__)
+
+PLUGIN = "plugin"
+"""Who did it, in the record, when an administrator changed the mode of a plugin in the server's own shell."""
+
+
+class PolicyDecider:
+    """Decides for the plugins as the gateway decides for itself (contract, section 4).
+
+    :param record: takes down refusals, as those of the gateway.
+    :param observe: told of every refusal that only lacked a rule: bare requester and device id.
+    :param clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        record: Record,
+        *,
+        observe: Callable[[str, str], None] = lambda _requester, _device: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policy = policy
+        self._record = record
+        self._observe = observe
+        self._clock = clock
+
+    def __call__(self, requester: Jid, device: Jid) -> Decision:
+        """May `requester` reach `device`, registered or not?
+
+        :raises NoDecision: while memory may not equal the database.
+        """
+        policy = self._policy
+        if not policy.available:
+            raise NoDecision("The policy cannot be had.")
+        index = policy.index
+        number = index.by_jid(device.bare)
+        verdict = index.decide(requester, number, self._clock())
+        if not verdict.allowed:
+            name = index.devices.id(number) if number >= 0 else device.bare
+            self._record.refusal(requester.bare, name, verdict.rule, verdict.reason)
+            if verdict.rule == "none" and number >= 0:
+                self._observe(requester.bare, name)
+        every_resource = not index.live_scope(requester.bare).resources
+        return Decision(verdict.allowed, every_resource, verdict.rule, verdict.reason, policy.epoch, verdict.expires)
+
+
+def obedience(enforcement: Enforcement) -> Listener:
+    """Have the plugins obey each change before it returns; to be put into `Policy.listeners`."""
+
+    async def told(change: Change) -> None:
+        try:
+            await enforcement.flush(change.epoch, change.requester, change.device)
+        except NotConfirmed as error:
+            raise NotConfirmed(f"{change.summary} But {error.message}", hint=error.hint) from None
+
+    return told
+
+
+def mode_recorder(audit: Audit, store: Store, spawn: Spawn) -> ModeListener:
+    """Record when a plugin is in another mode than before: an emergency bypass must be found again later."""
+
+    async def write(host: str, mode: PluginMode, before: PluginMode) -> None:
+        detail = {"mode": mode, "before": before}
+        try:
+            await store.write(
+                lambda connection: audit.append(
+                    connection, actor=PLUGIN, action="plugin.mode", subject=host, detail=detail
+                )
+            )
+        except StanzagateError as error:
+            log.error("the mode of the plugin on %s could not be recorded: %s", host, error)
+
+    def changed(host: str, mode: PluginMode, before: PluginMode) -> None:
+        if before is not PluginMode.UNKNOWN or mode is not PluginMode.ENFORCE:
+            spawn("plugin.mode", write(host, mode, before))
+
+    return changed
