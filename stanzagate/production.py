@@ -14,6 +14,7 @@ from component.base.files import PRIVATE, write_atomic
 from component.base.jid import JidError, prepare
 from stanzagate.config import ServerKind
 from stanzagate.pki import PUBLIC, Authority
+from stanzagate.plugin import DEFAULTS, Plugin
 from stanzagate.render import deploy_folder, render
 
 HOST = "127.0.0.1"
@@ -42,6 +43,7 @@ class Choices:
     grid_domain: str | None
     component_port: int
     program: Path
+    plugin: Plugin = DEFAULTS
     user: str = "stanzagate"
     state: Path = Path("/var/lib/stanzagate")
     runtime: Path = Path("/run/stanzagate")

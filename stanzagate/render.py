@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -90,6 +91,14 @@ def unit(value: Any) -> str:
     return text
 
 
+def shell(value: Any) -> str:
+    """A word of a shell script.
+
+    :raises InputError: as `lua`.
+    """
+    return shlex.quote(_printable(str(value)))
+
+
 def _printable(text: str) -> str:
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
         raise InputError(f"{text!r} has a control character.", hint="Choose a name without one.")
@@ -103,5 +112,5 @@ def _environment(folder: Path) -> Environment:
         loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"lua": lua, "yaml": yaml, "erlang": erlang, "unit": unit}
+    environment.filters |= {"lua": lua, "yaml": yaml, "erlang": erlang, "unit": unit, "shell": shell}
     return environment

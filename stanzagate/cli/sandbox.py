@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from component.base.errors import StanzagateError
+from component.gate.settings import Guard
 from stanzagate.cli import output
 from stanzagate.cli.options import AsJson
 from stanzagate.config import ServerKind
+from stanzagate.plugin import Mode, Plugin
 from stanzagate.sandbox.control import Options, Parts, down, up, up_detached
 from stanzagate.sandbox.plan import Layout
 
@@ -28,6 +30,10 @@ def up_command(
     server: Annotated[ServerKind, typer.Option("--server", help="Which XMPP server.")] = ServerKind.PROSODY,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is up; it stays behind.")] = False,
     with_cpes: Annotated[bool, typer.Option("--with-cpes", help="Connect the five reference devices.")] = False,
+    mode: Annotated[Mode, typer.Option("--mode", help="Whether the plugin enforces or only logs.")] = Mode.ENFORCE,
+    guard: Annotated[
+        Guard, typer.Option("--guard", help="What the plugin holds back from devices.")
+    ] = Guard.CONNECTION_REQUESTS,
     as_json: AsJson = False,
 ) -> None:
     """Start a sandbox; stay until Ctrl-C, or return when everything answers (--detach).
@@ -36,7 +42,7 @@ def up_command(
     SIGUSR1 to the process in DIR/sandbox.pid restarts the XMPP server.
     """
     parts = {Parts.SERVER, Parts.SERVE} | ({Parts.CPES} if with_cpes else set())
-    options = Options(Layout(folder).folder, server, frozenset(parts))
+    options = Options(Layout(folder).folder, server, frozenset(parts), Plugin(mode, guard))
     was_up = False
 
     def ready() -> None:

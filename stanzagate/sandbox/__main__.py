@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from component.base.errors import StanzagateError
+from component.gate.settings import Guard
 from stanzagate.config import ServerKind
+from stanzagate.plugin import CACHE_SIZE, Mode, Plugin
 from stanzagate.sandbox.control import Options, Parts, up
 
 
@@ -20,12 +22,16 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--server", type=ServerKind, choices=list(ServerKind), default=ServerKind.PROSODY)
     parser.add_argument("--part", type=Parts, choices=list(Parts), action="append")
+    parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.ENFORCE)
+    parser.add_argument("--guard", type=Guard, choices=list(Guard), default=Guard.CONNECTION_REQUESTS)
+    parser.add_argument("--cache-size", type=int, default=CACHE_SIZE)
     parser.add_argument("--status", type=int, help="descriptor that learns how the start went")
     arguments = parser.parse_args()
     parts = frozenset(arguments.part) if arguments.part else frozenset({Parts.SERVER, Parts.SERVE})
+    plugin = Plugin(arguments.mode, arguments.guard, arguments.cache_size)
     status = _Status(arguments.status)
     try:
-        up(Options(arguments.dir, arguments.server, parts), lambda: status.tell({}))
+        up(Options(arguments.dir, arguments.server, parts, plugin), lambda: status.tell({}))
     except StanzagateError as error:
         print(f"{error}", *error.details, sep="\n", file=sys.stderr, flush=True)
         with contextlib.suppress(StanzagateError):

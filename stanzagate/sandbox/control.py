@@ -106,7 +106,11 @@ def up_detached(options: Options) -> None:
     except OSError as error:
         raise InputError(f"{layout.folder} cannot be used: {error.strerror}.", hint="Choose another --dir.") from None
     reading, writing = os.pipe()
-    arguments = ("--dir", str(layout.folder), "--server", str(options.kind), "--status", str(writing))
+    plugin = options.plugin
+    arguments = (
+        "--dir", str(layout.folder), "--server", str(options.kind), "--status", str(writing),
+        "--mode", str(plugin.mode), "--guard", str(plugin.guard), "--cache-size", str(plugin.cache_size),
+    )  # fmt: skip
     parts = [item for part in sorted(options.parts) for item in ("--part", str(part))]
     try:
         process = subprocess.Popen(

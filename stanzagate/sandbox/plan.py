@@ -8,6 +8,7 @@ from pathlib import Path
 
 from component.base.errors import InputError
 from stanzagate.config import ServerKind
+from stanzagate.plugin import DEFAULTS, Plugin
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN, Accounts, load_or_make
 from stanzagate.sandbox.network import LOOPBACK, S2S_PORT, Endpoint, free_address, free_ports
 
@@ -131,15 +132,20 @@ class Layout:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before the first process starts."""
+    """Everything that is decided before the first process starts.
+
+    :ivar distribution: where ejabberd takes the commands of ``ejabberdctl``.
+    """
 
     layout: Layout
     kind: ServerKind
     c2s: Endpoint
     s2s: Endpoint
     admin: Endpoint
+    distribution: Endpoint
     components: tuple[Component, ...]
     accounts: Accounts
+    plugin: Plugin
 
     @property
     def domains(self) -> tuple[str, str, str]:
@@ -151,7 +157,7 @@ class Plan:
         return next(component for component in self.components if component.jid == jid)
 
 
-def make_plan(folder: Path, kind: ServerKind) -> Plan:
+def make_plan(folder: Path, kind: ServerKind, plugin: Plugin = DEFAULTS) -> Plan:
     """Decide on ports and addresses, and make or read the accounts of `folder`, which is created when needed.
 
     :raises InputError: when the folder cannot be used.
@@ -162,7 +168,7 @@ def make_plan(folder: Path, kind: ServerKind) -> Plan:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{layout.folder} cannot be used: {error.strerror}.", hint="Choose another --dir.") from None
-    c2s, admin, *component_ports = free_ports(2 + len(ATTACHED))
+    c2s, admin, distribution, *component_ports = free_ports(3 + len(ATTACHED))
     if kind is ServerKind.PROSODY:  # it binds each stream to the domain whose secret was given, so one port is enough
         component_ports = [component_ports[0]] * len(ATTACHED)
     accounts = load_or_make(layout.accounts, ATTACHED)
@@ -172,9 +178,11 @@ def make_plan(folder: Path, kind: ServerKind) -> Plan:
         c2s=Endpoint(LOOPBACK, c2s),
         s2s=Endpoint(free_address(), S2S_PORT),
         admin=Endpoint(LOOPBACK, admin),
+        distribution=Endpoint(LOOPBACK, distribution),
         components=tuple(
             Component(jid, LOOPBACK, port, accounts.component_secrets[jid])
             for jid, port in zip(ATTACHED, component_ports, strict=True)
         ),
         accounts=accounts,
+        plugin=plugin,
     )

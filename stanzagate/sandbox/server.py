@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,13 +13,17 @@ from typing import Any
 from component.base.errors import StanzagateError
 from component.base.files import write_atomic
 from stanzagate.config import ServerKind
+from stanzagate.plugin import compile_for_ejabberd
 from stanzagate.render import deploy_folder, erlang, render
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
-from stanzagate.sandbox.plan import PUBSUB, SEEDER, Plan
+from stanzagate.sandbox.plan import GATE, PUBSUB, SEEDER, Plan
 
 STACK = ("+sss", "4096")
 """Kilowords of stack for each scheduler. With the default of 128, one stanza of 10,000 nested elements from any
 account ends the Erlang machine by a segmentation fault."""
+
+NODE = "ejabberd@localhost"
+"""The name of ejabberd's Erlang node: its database can be opened under no other one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Command:
 
 
 def prepare(plan: Plan) -> Command:
-    """Write the server's configuration and say how to start it.
+    """Write the server's configuration, compile what has to be, and say how to start it.
 
     :raises StanzagateError: when the server is not installed; the hint names the package.
     """
@@ -67,8 +72,10 @@ def _ejabberd(plan: Plan) -> Command:
     code = _ejabberd_code()
     program = _program("erl", "ejabberd")
     folder = plan.layout.server(plan.kind)
-    data = folder / "data"
-    data.mkdir(mode=0o700, exist_ok=True)
+    data, beams = folder / "mnesia", folder / "beams"  # "ejabberd/ebin" would be taken for the application itself
+    for path in (data, beams):
+        path.mkdir(mode=0o700, exist_ok=True)
+    compile_for_ejabberd(beams)
     config = folder / "ejabberd.yml"
     inetrc = folder / "inetrc"
     address = "{" + plan.s2s.host.replace(".", ",") + "}"
@@ -76,14 +83,32 @@ def _ejabberd(plan: Plan) -> Command:
     write_atomic(inetrc, f"{{lookup,[file,native]}}.\n{{host,{address},[{names}]}}.\n".encode())
     files = [f"{plan.layout.certificates}/*.{suffix}" for suffix in ("crt", "key")]
     write_atomic(config, render("ejabberd/sandbox.yml.j2", _values(plan) | {"certificates": files}).encode())
+    _write_commands(plan, code)
     arguments = (
-        program, "-noinput", "+sbwt", "none", *STACK, "-kernel", "inetrc", erlang(inetrc),
+        program, "-noinput", "+sbwt", "none", *STACK, *_distribution(plan), "-kernel", "inetrc", erlang(inetrc),
         "-mnesia", "dir", erlang(data),
         "-ejabberd", "config", erlang(config), "log_path", erlang(plan.layout.log("ejabberd")),
-        "-pa", str(code), "-s", "ejabberd",
+        "-pa", str(code), str(beams), "-s", "ejabberd",
     )  # fmt: skip
     environment = dict(os.environ) | {"HOME": str(folder), "ERL_CRASH_DUMP_BYTES": "0"}
     return Command(arguments, environment, folder)
+
+
+def _distribution(plan: Plan) -> tuple[str, ...]:
+    """A named node that takes commands, on loopback alone and without a name server of its own (epmd)."""
+    address = "{" + plan.distribution.host.replace(".", ",") + "}"
+    return (
+        "-sname", NODE, "-kernel", "inet_dist_use_interface", address,
+        "-start_epmd", "false", "-erl_epmd_port", str(plan.distribution.port),
+    )  # fmt: skip
+
+
+def _write_commands(plan: Plan, code: Path) -> None:
+    """Write ``ejabberdctl`` and the cookie that it and the server share."""
+    folder = plan.layout.server(plan.kind)
+    write_atomic(folder / ".erlang.cookie", secrets.token_urlsafe(32).encode())
+    values = {"folder": folder, "code": code, "node": NODE, "port": plan.distribution.port}
+    write_atomic(folder / "ejabberdctl", render("ejabberd/ejabberdctl.j2", values).encode(), mode=0o700)
 
 
 _PREPARE: dict[ServerKind, Callable[[Plan], Command]] = {
@@ -100,7 +125,8 @@ def _values(plan: Plan) -> dict[str, Any]:
             _host(ACS_DOMAIN),
             _host(GRID_DOMAIN, node_ca=plan.layout.node_ca),
         ],
-        "guarded": [CPE_DOMAIN],
+        "gate": GATE,
+        "plugin": plan.plugin,
         "components": [asdict(component) for component in plan.components],
         "administrators": [SEEDER],
         "pubsub": PUBSUB,

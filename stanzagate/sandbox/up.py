@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from component.base.files import write_atomic
 from stanzagate.config import ServerKind
+from stanzagate.plugin import DEFAULTS, Plugin
 from stanzagate.render import render
 from stanzagate.sandbox import policy
 from stanzagate.sandbox.certificates import make_certificates
@@ -47,6 +48,7 @@ class Options:
     folder: Path
     kind: ServerKind = ServerKind.PROSODY
     parts: frozenset[Parts] = frozenset({Parts.SERVER, Parts.SERVE})
+    plugin: Plugin = DEFAULTS
 
 
 class Sandbox:
@@ -57,7 +59,7 @@ class Sandbox:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.plan: Plan = make_plan(options.folder, options.kind)
+        self.plan: Plan = make_plan(options.folder, options.kind, options.plugin)
         self._parts: dict[Parts, Part] = {}
         self._group = asyncio.TaskGroup()
         self._restarting = False
@@ -88,8 +90,7 @@ class Sandbox:
     async def _come_up(self) -> None:
         plan, layout = self.plan, self.plan.layout
         make_certificates(plan)
-        server = prepare(plan)
-        await self._start(Parts.SERVER, server)
+        await self._start(Parts.SERVER, await asyncio.to_thread(prepare, plan))
         version = await self._seed_accounts()
         _write_json(layout.components, {item.jid: asdict(item) for item in plan.components})
         if Parts.SERVE in self.options.parts:
@@ -143,7 +144,7 @@ class Sandbox:
         try:
             part = self._parts.pop(Parts.SERVER)
             await part.stop()
-            await self._start(Parts.SERVER, prepare(self.plan))
+            await self._start(Parts.SERVER, await asyncio.to_thread(prepare, self.plan))
             await self._ready(Parts.SERVER, self._server_answers)
         finally:
             self._restarting = False
@@ -189,6 +190,7 @@ def write_config(plan: Plan) -> None:
         "gate_port": gate.port,
         "gate_secret": layout.gate_secret.name,
         "guarded": [plan.domains[0]],
+        "plugin": plan.plugin,
         "limits": "unlimited",
         "socket": layout.socket.name,
         "listen": str(plan.admin),

@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from stanzagate.config import ServerKind
+from stanzagate.plugin import DEFAULTS, Plugin
+from stanzagate.sandbox.control import Options, Parts, down, up_detached
+
 KINDS = ("prosody", "ejabberd")
 COMMAND_TIMEOUT_S = 90
 
@@ -77,13 +81,32 @@ def stanzagate(*arguments: str, input: str | None = None) -> subprocess.Complete
 
 @contextmanager
 def running_sandbox(folder: Path, kind: str, *options: str) -> Iterator[Sandbox]:
-    """A sandbox of its own, for tests that need one in another state than that of the session."""
+    """A sandbox of its own, for tests that need one in another state than that of the session.
+
+    :param options: of ``sandbox up``: ``--with-cpes``, ``--mode log-only``, ``--guard everything``. What these do not
+        say, `bare_sandbox` does.
+    """
     started = stanzagate("sandbox", "up", "--dir", str(folder), "--server", kind, "--detach", *options)
     assert started.returncode == 0, started.stderr
     try:
         yield read(folder)
     finally:
         stanzagate("sandbox", "down", "--dir", str(folder))
+
+
+@contextmanager
+def bare_sandbox(
+    folder: Path, kind: str, plugin: Plugin = DEFAULTS, *, parts: frozenset[Parts] = frozenset({Parts.SERVER})
+) -> Iterator[Sandbox]:
+    """A sandbox of chosen parts and with chosen options of the plugin, which the command line does not have.
+
+    :param parts: by default the server alone, so that a test can attach as the gate.
+    """
+    up_detached(Options(folder, ServerKind(kind), parts, plugin))
+    try:
+        yield read(folder)
+    finally:
+        down(folder)
 
 
 def read(folder: Path) -> Sandbox:

@@ -1,0 +1,72 @@
+"""The in-server plugin: what it can be told, which files it consists of, and how ejabberd's part is compiled."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from component.base.errors import StanzagateError
+from component.gate.settings import Guard
+from stanzagate.config import ServerKind
+from stanzagate.render import deploy_folder
+
+MODULE = "mod_stanzagate"
+CACHE_SIZE = 100_000
+_COMPILE_TIMEOUT_S = 120.0
+
+
+class Mode(StrEnum):
+    """What the plugin does with a request that the policy does not allow."""
+
+    ENFORCE = "enforce"
+    LOG_ONLY = "log-only"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """The options of the plugin on a guarded host; the defaults are its own.
+
+    :ivar cache_size: how many decisions it keeps.
+    """
+
+    mode: Mode = Mode.ENFORCE
+    guard: Guard = Guard.CONNECTION_REQUESTS
+    cache_size: int = CACHE_SIZE
+
+
+DEFAULTS = Plugin()
+
+
+def sources(kind: ServerKind) -> tuple[Path, ...]:
+    """The plugin's files, relative to ``deploy/``; for ejabberd the script that compiles them, too."""
+    root = deploy_folder()
+    found = (
+        (root / "prosody" / MODULE).glob("*.lua")
+        if kind is ServerKind.PROSODY
+        else [*(root / "ejabberd").glob(f"{MODULE}*.erl"), root / "ejabberd" / "compile"]
+    )
+    return tuple(sorted(path.relative_to(root) for path in found))
+
+
+def compile_for_ejabberd(out: Path) -> None:
+    """Compile the module into the folder `out`, when that has not been done since its sources were changed.
+
+    :raises StanzagateError: ejabberd or the compiler is missing, or does not take the module.
+    """
+    files = [deploy_folder() / name for name in sources(ServerKind.EJABBERD)]
+    beams = [out / f"{file.stem}.beam" for file in files if file.suffix == ".erl"]
+    newest = max(file.stat().st_mtime_ns for file in files)
+    if all(beam.exists() and beam.stat().st_mtime_ns >= newest for beam in beams):
+        return
+    script = next(file for file in files if file.name == "compile")
+    try:
+        done = subprocess.run(
+            ["sh", str(script), str(out)], capture_output=True, text=True, check=False, timeout=_COMPILE_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        raise StanzagateError(f"{script} did not end within {_COMPILE_TIMEOUT_S:g} s.") from None
+    if done.returncode != 0:
+        said = tuple(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
+        raise StanzagateError("The module for ejabberd could not be compiled.", details=said)
