@@ -39,13 +39,13 @@ class _Waiter(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    target: str
+    target: Jid
     credentials: Credentials
     deadline: float
     waiters: list[_Waiter] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
-    def matches(self, target: str, credentials: Credentials) -> bool:
+    def matches(self, target: Jid, credentials: Credentials) -> bool:
         return self.target == target and self.credentials == credentials
 
 
@@ -60,11 +60,15 @@ class Flights:
 
     :param link: sends the requests.
     :param sender: the gate's one address, the only entry that a device's own list needs.
+    :param connected: whether a full JID is connected, or None when nobody tells.
     """
 
-    def __init__(self, link: Link, sender: str) -> None:
+    def __init__(
+        self, link: Link, sender: str, connected: Callable[[Jid], bool | None] = lambda _target: None
+    ) -> None:
         self._link = link
         self._sender = sender
+        self._connected = connected
         self._devices: dict[str, _Turns] = {}
         self.shared = 0
         self.queued = 0
@@ -75,7 +79,7 @@ class Flights:
     def under_way(self, device: str, target: Jid, credentials: Credentials) -> bool:
         """Whether `join` would share a request that is outstanding or queued, so that the device sees no other."""
         turns = self._devices.get(device)
-        return turns is not None and self._same(turns, target.full, credentials) is not None
+        return turns is not None and self._same(turns, target, credentials) is not None
 
     def join(
         self,
@@ -101,11 +105,11 @@ class Flights:
         waiter = _Waiter(on_outcome, admitted)
         loop = asyncio.get_running_loop()
         if turns is None:
-            flight = _Flight(target.full, credentials, loop.time() + timeout, [waiter])
+            flight = _Flight(target, credentials, loop.time() + timeout, [waiter])
             self._devices[device] = _Turns(flight)
             self._start(device, flight, timeout)
             return True
-        same = self._same(turns, target.full, credentials)
+        same = self._same(turns, target, credentials)
         if same is not None:
             if len(same.waiters) >= SHARE_LIMIT:
                 return False
@@ -114,21 +118,21 @@ class Flights:
             return True
         if len(turns.queue) >= QUEUE_LIMIT:
             return False
-        flight = _Flight(target.full, credentials, loop.time() + timeout, [waiter])
+        flight = _Flight(target, credentials, loop.time() + timeout, [waiter])
         flight.timer = loop.call_later(timeout, self._waited_too_long, turns, flight)
         turns.queue.append(flight)
         self.queued += 1
         return True
 
     @staticmethod
-    def _same(turns: _Turns, target: str, credentials: Credentials) -> _Flight | None:
+    def _same(turns: _Turns, target: Jid, credentials: Credentials) -> _Flight | None:
         if turns.current.matches(target, credentials):
             return turns.current
         return next((flight for flight in turns.queue if flight.matches(target, credentials)), None)
 
     def _start(self, device: str, flight: _Flight, timeout: float) -> None:
         self._link.request(
-            flight.target,
+            flight.target.full,
             serialise(flight.credentials),
             lambda answer: self._answered(device, flight, answer),
             timeout=timeout,
@@ -144,7 +148,7 @@ class Flights:
             self._start(device, following, max(remaining, 0.0))
         else:
             del self._devices[device]
-        _tell(flight, *classify(answer))
+        _tell(flight, *classify(answer, self._connected(flight.target)))
 
     @staticmethod
     def _next(turns: _Turns) -> _Flight | None:

@@ -94,7 +94,7 @@ class Gateway:
     def attach(self, link: Link) -> None:
         """Say which link carries the stanzas; its `on_stanza` is `handle`."""
         self._link = link
-        self._flights = Flights(link, self.jid)
+        self._flights = Flights(link, self.jid, self._devices.sessions.connected)
 
     @property
     def under_way(self) -> int:

@@ -13,6 +13,8 @@ service-unavailable with a text, or       offline: ejabberd adds a text (and ech
 without an echo of the payload            Prosody sends neither
 any other error with an echo, no text     refused by the device
 ========================================  ===========================================
+
+Where the in-server plugin tells who is connected, that settles a service-unavailable without a text.
 """
 
 from __future__ import annotations
@@ -52,10 +54,11 @@ class Outcome(StrEnum):
     UNKNOWN_DEVICE = "unknown-device"
 
 
-def classify(answer: Element | Answer) -> tuple[Outcome, str]:
+def classify(answer: Element | Answer, connected: bool | None = None) -> tuple[Outcome, str]:
     """The outcome of a request that was sent to a device, with a sentence for people.
 
     :param answer: the answering stanza (RFC 6120 §8.2.3), or why there is none.
+    :param connected: whether the device is connected, or None when nobody tells.
     """
     if answer is Answer.TIMEOUT:
         return Outcome.TIMEOUT, "The device did not answer in time."
@@ -74,8 +77,9 @@ def classify(answer: Element | Answer) -> tuple[Outcome, str]:
         return Outcome.REFUSED, "The device refused: busy, over its own limit, or the gate is not on its list."
     if names & _NOT_THERE:
         return Outcome.OFFLINE, "The device is not connected."
-    echoed = answer.find(PAYLOAD) is not None
-    if "service-unavailable" in names and (error.find(_TEXT) is not None or not echoed):
+    if connected is None:
+        connected = answer.find(PAYLOAD) is not None
+    if "service-unavailable" in names and (error.find(_TEXT) is not None or not connected):
         return Outcome.OFFLINE, "The device is not connected."
     condition = min(names & _CONDITIONS, default="undefined-condition")
     return Outcome.REFUSED, f"The device refused with {condition}."

@@ -345,8 +345,9 @@ class Policy:
                 for number in over:
                     rows.delete_suspension(connection, self.audit, rows.EXPIRY, number)
 
+            # Every decision knows when it ends, so nobody needs to be told, and the policy is the same as before.
             change = Change(f"{count} ended rules and suspensions were removed.")
-            return Plan(change, write, lambda _: change)
+            return Plan(change, write, lambda _: change, advances=False)
 
         await self.changes.make(plan)
         return count

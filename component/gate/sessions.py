@@ -54,6 +54,11 @@ class Sessions:
         found = self._hosts.get(jid.domain, {}).get(jid)
         return max(session.since for session in found) if found else None
 
+    def connected(self, jid: Jid) -> bool | None:
+        """Whether a full JID is connected, or None when nobody tells."""
+        known = self._hosts.get(jid.domain)
+        return None if known is None else jid in known
+
     def reporting(self, host: str = "") -> Reporting:
         """Whether the sessions on `host` are told; without a host, whether those on any are."""
         told = host in self._hosts if host else bool(self._hosts)

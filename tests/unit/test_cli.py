@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from component.base import enforcement, ns
 from tests.unit.adminkit import Scene, registered, scene
 
 
@@ -316,3 +317,21 @@ async def test_the_service_may_be_named_anywhere_and_the_nearest_counts(here: Sc
         ["audit", *here_, "verify"],
     ):
         assert await asyncio.to_thread(main, line) == 0, line
+
+
+async def test_a_change_that_a_plugin_does_not_confirm_is_made_and_said(
+    here: Scene, said: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enforcement, "CONFIRM_SECONDS", 0.1)
+    await registered(here)
+    here.silent.add("cpe.test")
+    guard = here.services.enforcement.guards["cpe.test"]
+    here.server.send(f"<message from='cpe.test' to='gate.test'><sessions xmlns='{ns.POLICY}' seq='0'/></message>")
+    while not guard.installed:
+        await asyncio.sleep(0.005)
+    assert await here.run("jid", "allow", "acs1@acs.test", "--to", "d1") == 1
+    err = said().err
+    assert "Rule 1: allow acs1@acs.test to d1. But cpe.test (no answer within 0.1 s) has not confirmed it" in err
+    assert await here.run("jid", "check", "acs1@acs.test", "d1") == 0
+    here.silent.clear()
+    assert await here.run("jid", "suspend", "acs1@acs.test") == 0

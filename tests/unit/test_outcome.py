@@ -40,6 +40,19 @@ def test_errors(content: str, outcome: Outcome) -> None:
     assert classify(answer(content))[0] is outcome
 
 
+@pytest.mark.parametrize(
+    ("content", "connected", "outcome"),
+    [
+        (f"<error type='cancel'>{UNAVAILABLE}</error>", True, Outcome.REFUSED),
+        (f"{ECHO}<error type='cancel'>{UNAVAILABLE}</error>", False, Outcome.OFFLINE),
+        (f"{ECHO}<error type='cancel'>{UNAVAILABLE}{TEXT}</error>", True, Outcome.OFFLINE),
+        (f"<error code='503' type='cancel'>{UNAVAILABLE}</error>", False, Outcome.REFUSED),
+    ],
+)
+def test_what_is_known_of_the_session_settles_doubtful_cases(content: str, connected: bool, outcome: Outcome) -> None:
+    assert classify(answer(content), connected)[0] is outcome
+
+
 def test_a_result_is_accepted_whatever_it_carries() -> None:
     assert classify(answer("<x/>", "result"))[0] is Outcome.ACCEPTED
 
