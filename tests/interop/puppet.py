@@ -16,17 +16,14 @@ import asyncio
 import contextlib
 import itertools
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from component.base.ns import POLICY, STANZAS
-from stanzagate.config import ServerKind
-from stanzagate.sandbox import control
 from stanzagate.sandbox.wire import COMPONENT, Stream, StreamFailed, attach
-from tests.interop.conftest import Sandbox, read
+from tests.interop.conftest import Sandbox
 
 HOST = "cpe.test"
 GATE = "cr.cpe.test"
@@ -130,6 +127,7 @@ class Puppet:
         self.checks: list[Check] = []
         self.events: list[ET.Element] = []
         self.snapshots: list[ET.Element] = []
+        self.elsewhere: list[ET.Element] = []
         self.answered: dict[str, ET.Element] = {}
         self._ids = itertools.count(1)
         self._stream = stream
@@ -151,6 +149,8 @@ class Puppet:
             check = Check(stanza.get("id", ""), stanza.get("from", ""), **names)
             self.checks.append(check)
             await self.send(self.decide(check))
+        elif stanza.get("from") != HOST:
+            self.elsewhere.append(content)
         elif content.tag == f"{{{POLICY}}}session":
             self.events.append(content)
         elif content.tag == f"{{{POLICY}}}sessions":
@@ -232,13 +232,3 @@ async def _attached(jid: str, where: dict[str, Any]) -> Stream:
                 return await attach(where["host"], where["port"], jid, where["secret"])
             except StreamFailed:
                 await asyncio.sleep(0.005)
-
-
-@contextlib.contextmanager
-def without_serve(folder: Path, kind: str) -> Iterator[Sandbox]:
-    """A sandbox that is only the server, so that the gate's place is free."""
-    control.up_detached(control.Options(folder, ServerKind(kind), frozenset({control.Parts.SERVER})))
-    try:
-        yield read(folder)
-    finally:
-        control.down(folder)

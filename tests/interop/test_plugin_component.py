@@ -15,7 +15,7 @@ import pytest
 
 from component.base.ns import POLICY
 from tests.interop.clients import Answer
-from tests.interop.conftest import KINDS, Sandbox
+from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
 from tests.interop.puppet import (
     GATE,
     HOST,
@@ -31,7 +31,6 @@ from tests.interop.puppet import (
     puppet,
     until,
     withheld,
-    without_serve,
 )
 from tests.interop.rawclient import RawClient, online, request
 
@@ -48,7 +47,7 @@ PASSED = ("", "")
 
 @pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with without_serve(tmp_path_factory.mktemp(request.param), request.param) as running:
+    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
         yield running
 
 
@@ -455,7 +454,8 @@ async def test_malformed_decisions_count_as_none(server: Sandbox) -> None:
     }
     async with scene(server) as s:
         s.gate.decide = lambda check: answer(check, content)
-        for name, content in contents.items():
+        for name in contents:
+            content = contents[name]
             assert await s.outcome() == UNDECIDED, name
         assert s.cpe1.woken == []
         status = await s.gate.status()
@@ -464,22 +464,24 @@ async def test_malformed_decisions_count_as_none(server: Sandbox) -> None:
         assert await s.outcome() == PASSED
 
 
+MALFORMED_FLUSHES = {
+    "epoch": (None, "", "x", "-1", "NaN", "inf", "1.5", "1e999", "0x10", HUGE),
+    "requester": ("", "@", "acs1@acs.test/x", "a b@acs.test", "@acs.test"),
+    "device": ("", "cpe1@cpe.test/tr069", "a@b@c"),
+}
+
+
 async def test_malformed_flushes_change_nothing(server: Sandbox) -> None:
-    good: dict[str, object] = {"epoch": 2}
     async with scene(server) as s:
         s.gate.decide = allowed
         assert await s.outcome() == PASSED
-        for change in (
-            *({"epoch": value} for value in (None, "", "x", "-1", "NaN", "inf", "1.5", "1e999", "0x10", HUGE)),
-            *({"requester": value} for value in ("", "@", "acs1@acs.test/x", "a b@acs.test", "@acs.test")),
-            *({"device": value} for value in ("", "cpe1@cpe.test/tr069", "a@b@c")),
-        ):
-            assert condition(await s.gate.iq("set", element("flush", **(good | change)))) == (
-                "modify",
-                "bad-request",
-            ), change
-        twice = element("flush", epoch=2) * 2
-        assert condition(await s.gate.iq("set", twice)) == ("modify", "bad-request")
+        contents = [
+            element("flush", **{"epoch": 2, name: value})
+            for name, values in MALFORMED_FLUSHES.items()
+            for value in values
+        ]
+        for content in (*contents, element("flush", epoch=2) * 2):
+            assert condition(await s.gate.iq("set", content)) == ("modify", "bad-request"), content
         status = await s.gate.status()
         assert (status["cached"], status["epoch"]) == (1, 1)
         assert await s.outcome() == PASSED
