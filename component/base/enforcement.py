@@ -76,9 +76,10 @@ class Decision:
 class Decider(Protocol):
     """Decides, and records what it decided."""
 
-    def __call__(self, requester: Jid, device: Jid) -> Decision:
+    def __call__(self, requester: Jid, device: Jid, mode: PluginMode) -> Decision:
         """May `requester` reach `device`?
 
+        :param mode: of the plugin that asks; in log-only mode it lets through what is denied.
         :raises NoDecision: when that cannot be said at the moment.
         """
 
@@ -160,7 +161,7 @@ class Enforcement:
             return False
         payload = stanza[0]
         if stanza.tag == IQ and payload.tag == _CHECK and stanza.get("type") == "get":
-            self._link.send(self._answered(stanza.get("id", ""), guard.host, payload))
+            self._link.send(self._answered(stanza.get("id", ""), guard, payload))
         elif stanza.tag == MESSAGE and payload.tag in (_SESSION, _SESSIONS) and stanza.get("type") != "error":
             guard.installed = True
             if not guard.sessions.take(payload):
@@ -169,7 +170,8 @@ class Enforcement:
             return False
         return True
 
-    def _answered(self, request_id: str, host: str, check: Element) -> str:
+    def _answered(self, request_id: str, guard: Guard, check: Element) -> str:
+        host = guard.host
         try:
             requester, device = prepare_often(check.get("requester", "")), prepare_often(check.get("device", ""))
         except JidError:
@@ -177,7 +179,7 @@ class Enforcement:
         if device.domain != host:  # a plugin speaks for its own host
             return self._error(request_id, host, "malformed", "auth", "forbidden")
         try:
-            decision = self._decide(requester, device)
+            decision = self._decide(requester, device, guard.mode)
         except NoDecision:
             return self._error(request_id, host, "none", "wait", "internal-server-error")
         except Exception:  # a defect of ours must not open the guard, nor leave it without an answer

@@ -26,7 +26,8 @@ PLUGIN = "plugin"
 class PolicyDecider:
     """Decides for the plugins as the gateway decides for itself (contract, section 4).
 
-    :param record: takes down refusals, as those of the gateway.
+    :param record: takes down what was permitted and what was refused. A plugin asks once for many requests, so a row
+        tells that a requester was permitted to reach a device by itself, not how often it did.
     :param observe: told of every refusal that only lacked a rule: bare requester and device id.
     :param clock: Unix time in seconds.
     """
@@ -44,8 +45,10 @@ class PolicyDecider:
         self._observe = observe
         self._clock = clock
 
-    def __call__(self, requester: Jid, device: Jid) -> Decision:
+    def __call__(self, requester: Jid, device: Jid, mode: PluginMode) -> Decision:
         """May `requester` reach `device`, registered or not?
+
+        :param mode: of the plugin that asks.
 
         :raises NoDecision: while memory may not equal the database.
         """
@@ -55,9 +58,15 @@ class PolicyDecider:
         index = policy.index
         number = index.by_jid(device.bare)
         verdict = index.decide(requester, number, self._clock())
-        if not verdict.allowed:
-            name = index.devices.id(number) if number >= 0 else device.bare
-            self._record.refusal(requester.bare, name, verdict.rule, verdict.reason)
+        name = index.devices.id(number) if number >= 0 else device.bare
+        if verdict.allowed:
+            self._record.wake(
+                actor=requester.full, requester=requester.full, device=name, outcome="permitted", rule=verdict.rule,
+                elapsed_ms=0,
+            )  # fmt: skip
+        else:
+            rule = f"{mode}:{verdict.rule}" if mode is PluginMode.LOG_ONLY else verdict.rule
+            self._record.refusal(requester.bare, name, rule, verdict.reason)
             if verdict.rule == "none" and number >= 0:
                 self._observe(requester.bare, name)
         every_resource = not index.live_scope(requester.bare).resources

@@ -9,10 +9,12 @@ import pytest
 
 from component.base.enforcement import Decision, NoDecision
 from component.base.jid import prepare
+from component.base.pluginstatus import PluginMode
 from component.gate.decider import PolicyDecider
 from component.gate.rules import Effect
 from tests.unit.gatekit import Kit, csv_of, opened
 
+ENFORCE = PluginMode.ENFORCE
 DEVICE = prepare("cpe1@cpe.test/tr069")
 
 
@@ -35,7 +37,7 @@ async def test_a_decision_is_that_of_the_policy_with_its_number_and_end(kit: Kit
     end = kit.clock.now + 60
     await kit.policy.add_rule("unix:test", Effect.ALLOW, "acs@acs.test", "group:lab", expires=end)
     reason = "rule 1 allows every resource of acs@acs.test to wake group:lab"
-    found = decider(kit)(prepare("acs@acs.test/r"), DEVICE)
+    found = decider(kit)(prepare("acs@acs.test/r"), DEVICE, ENFORCE)
     assert found == Decision(True, True, "1", reason, kit.policy.epoch, end)
 
 
@@ -44,10 +46,10 @@ async def test_a_rule_for_one_resource_makes_decisions_count_for_one(kit: Kit) -
     await kit.policy.add_rule("unix:test", Effect.ALLOW, "acs@acs.test", "D1")
     await kit.policy.suspend("unix:test", "acs@acs.test/old")
     for resource, allowed in (("old", False), ("new", True)):
-        found = decide(prepare(f"acs@acs.test/{resource}"), DEVICE)
+        found = decide(prepare(f"acs@acs.test/{resource}"), DEVICE, ENFORCE)
         assert (found.allowed, found.every_resource) == (allowed, False)
     await kit.policy.resume("unix:test", "acs@acs.test/old")
-    assert decide(prepare("acs@acs.test/old"), DEVICE).every_resource
+    assert decide(prepare("acs@acs.test/old"), DEVICE, ENFORCE).every_resource
 
 
 async def test_refusals_are_recorded_and_those_for_want_of_a_rule_observed(kit: Kit) -> None:
@@ -55,19 +57,31 @@ async def test_refusals_are_recorded_and_those_for_want_of_a_rule_observed(kit: 
     decide = decider(kit, observed)
     await kit.policy.add_rule("unix:test", Effect.DENY, "bad@acs.test", "all")
     for requester, device in (("new@acs.test/r", DEVICE), ("bad@acs.test", DEVICE), ("new@acs.test", "no@cpe.test")):
-        assert not decide(prepare(requester), prepare(str(device))).allowed
+        assert not decide(prepare(requester), prepare(str(device)), ENFORCE).allowed
     assert observed == [("new@acs.test", "D1")]
     await kit.audit.flush()
     rows = [(row.actor, row.action, row.subject) for row in await kit.audit.rows()]
     assert ("new@acs.test", "wake.denied", "D1") in rows and ("bad@acs.test", "wake.denied", "D1") in rows
 
 
+async def test_what_was_permitted_and_what_was_let_through_stands_in_the_record(kit: Kit) -> None:
+    await kit.policy.add_rule("unix:test", Effect.ALLOW, "acs@acs.test", "D1")
+    decider(kit)(prepare("acs@acs.test/r"), DEVICE, ENFORCE)
+    decider(kit)(prepare("new@acs.test/r"), DEVICE, PluginMode.LOG_ONLY)
+    await kit.audit.flush()
+    found = [row for row in await kit.audit.rows() if row.action.startswith("wake.")]
+    assert {(row.actor, row.action, row.subject, row.detail["rule"]) for row in found} == {
+        ("acs@acs.test/r", "wake.permitted", "D1", "1"),
+        ("new@acs.test", "wake.denied", "D1", "log-only:none"),
+    }
+
+
 async def test_an_unregistered_device_can_be_reached_by_those_who_may_reach_all(kit: Kit) -> None:
     await kit.policy.add_rule("unix:test", Effect.ALLOW, "acs@acs.test", "all")
-    assert decider(kit)(prepare("acs@acs.test"), prepare("new@cpe.test/r")).allowed
+    assert decider(kit)(prepare("acs@acs.test"), prepare("new@cpe.test/r"), ENFORCE).allowed
 
 
 async def test_while_memory_may_differ_from_the_database_nothing_is_decided(kit: Kit) -> None:
     kit.policy.changes.available = False
     with pytest.raises(NoDecision):
-        decider(kit)(prepare("acs@acs.test"), DEVICE)
+        decider(kit)(prepare("acs@acs.test"), DEVICE, ENFORCE)

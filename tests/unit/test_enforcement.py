@@ -103,7 +103,7 @@ async def attached(server: FakeServer, tasks: Tasks) -> AsyncIterator[Scene]:
             scene.others.append(stanza)
         return True
 
-    def decide(requester: Jid, device: Jid) -> Decision:
+    def decide(requester: Jid, device: Jid, _mode: PluginMode) -> Decision:
         return scene.decide(requester, device)
 
     link = Link(GATE, "s3cret", "127.0.0.1", server.port, on_stanza=on_stanza, spawn=tasks, name="gate")
