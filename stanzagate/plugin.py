@@ -13,6 +13,7 @@ from stanzagate.config import ServerKind
 from stanzagate.render import deploy_folder
 
 MODULE = "mod_stanzagate"
+COMPILER = "compile"
 CACHE_SIZE = 100_000
 _COMPILE_TIMEOUT_S = 120.0
 
@@ -45,9 +46,21 @@ def sources(kind: ServerKind) -> tuple[Path, ...]:
     found = (
         (root / "prosody" / MODULE).glob("*.lua")
         if kind is ServerKind.PROSODY
-        else [*(root / "ejabberd").glob(f"{MODULE}*.erl"), root / "ejabberd" / "compile"]
+        else [*(root / "ejabberd").glob(f"{MODULE}*.erl"), root / "ejabberd" / COMPILER]
     )
     return tuple(sorted(path.relative_to(root) for path in found))
+
+
+def beams() -> tuple[str, ...]:
+    """The names of the files that the module for ejabberd is compiled to."""
+    return tuple(f"{name.stem}.beam" for name in sources(ServerKind.EJABBERD) if name.suffix == ".erl")
+
+
+def ejabberd_code() -> Path | None:
+    """The folder of ejabberd's compiled code, wherever this Debian put it; none when it is not installed."""
+    patterns = ("usr/lib/*/ejabberd-*/ebin", "usr/lib/ejabberd*/ebin", "opt/ejabberd*/lib/ejabberd-*/ebin")
+    folders = (folder for pattern in patterns for folder in Path("/").glob(pattern))
+    return max((folder for folder in folders if (folder / "ejabberd.app").is_file()), default=None)
 
 
 def compile_for_ejabberd(out: Path) -> None:
@@ -56,11 +69,11 @@ def compile_for_ejabberd(out: Path) -> None:
     :raises StanzagateError: ejabberd or the compiler is missing, or does not take the module.
     """
     files = [deploy_folder() / name for name in sources(ServerKind.EJABBERD)]
-    beams = [out / f"{file.stem}.beam" for file in files if file.suffix == ".erl"]
     newest = max(file.stat().st_mtime_ns for file in files)
-    if all(beam.exists() and beam.stat().st_mtime_ns >= newest for beam in beams):
+    compiled = [out / name for name in beams()]
+    if all(beam.exists() and beam.stat().st_mtime_ns >= newest for beam in compiled):
         return
-    script = next(file for file in files if file.name == "compile")
+    script = next(file for file in files if file.name == COMPILER)
     try:
         done = subprocess.run(
             ["sh", str(script), str(out)], capture_output=True, text=True, check=False, timeout=_COMPILE_TIMEOUT_S

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from component.base.files import PRIVATE, write_atomic
 from component.base.jid import JidError, prepare
 from stanzagate.config import ServerKind
 from stanzagate.pki import PUBLIC, Authority
-from stanzagate.plugin import DEFAULTS, Plugin
+from stanzagate.plugin import COMPILER, DEFAULTS, Plugin, beams, compile_for_ejabberd, ejabberd_code, sources
 from stanzagate.render import deploy_folder, render
 
 HOST = "127.0.0.1"
 GATE_SECRET = "gate.secret"  # noqa: S105  the name of a file
 TOKEN = "ops.token"  # noqa: S105
+BEAMS = Path("/usr/local/lib/stanzagate/beams")
+"""Where ejabberd looks for the module. In a folder `ejabberd/ebin` it would be taken for ejabberd itself."""
+
+_PROGRAM = 0o755
 _FOLDER_MODE = 0o755  # the server reads its certificates' CA here; what is secret has mode 0600
 _HOMES = (Path("/home"), Path("/root"))
 
@@ -150,14 +156,36 @@ def _files(choices: Choices) -> list[_File]:
     template = {ServerKind.PROSODY: "prosody/stanzagate.cfg.lua", ServerKind.EJABBERD: "ejabberd/stanzagate.yml"}
     snippet = template[choices.kind]
     files.append(_File(snippet, lambda: render(f"{snippet}.j2", _with_secret(choices)).encode(), PRIVATE))
-    if choices.kind is ServerKind.PROSODY and choices.grid_domain:
-        module = "prosody/mod_stanzagate_external.lua"
-        files.append(_File(module, (deploy_folder() / module).read_bytes))
+    files += _plugin_files(choices)
     files.append(_File("NEXT-STEPS.txt", lambda: _render_next_steps(choices).encode()))
     for file in files:  # a value that a template cannot take is found before anything is written
         if file.name.startswith("systemd/"):
             file.content()
     return files
+
+
+def _plugin_files(choices: Choices) -> list[_File]:
+    """The in-server plugin; for ejabberd compiled, too, when that is installed here."""
+    names = list(sources(choices.kind))
+    if choices.kind is ServerKind.PROSODY and choices.grid_domain:
+        names.append(Path("prosody/mod_stanzagate_external.lua"))
+    files = [
+        _File(str(name), (deploy_folder() / name).read_bytes, _PROGRAM if name.name == COMPILER else PUBLIC)
+        for name in names
+    ]
+    compiled = _compiled(
+        choices
+    )  # at once: a module that this ejabberd does not take is found before anything is written
+    files += [_File(f"ejabberd/beams/{name}", partial(compiled.__getitem__, name)) for name in compiled]
+    return files
+
+
+def _compiled(choices: Choices) -> dict[str, bytes]:
+    if choices.kind is not ServerKind.EJABBERD or ejabberd_code() is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        compile_for_ejabberd(Path(folder))
+        return {name: (Path(folder) / name).read_bytes() for name in beams()}
 
 
 def _secret() -> bytes:
@@ -206,6 +234,8 @@ def _render_next_steps(choices: Choices) -> str:
     values = _values(choices) | {
         "secrets": [GATE_SECRET, TOKEN],
         "domains": list(_certificates(choices)),
+        "beams": BEAMS,
+        "compiled": choices.kind is ServerKind.EJABBERD and ejabberd_code() is not None,
         "acs": choices.acs_domains[0],
         "in_home": any(path.is_relative_to(home) for path in (choices.program, interpreter) for home in _HOMES),
     }

@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from component.gate.settings import Guard
 from stanzagate.cli import output
 from stanzagate.cli.options import AsJson
 from stanzagate.config import ServerKind
+from stanzagate.plugin import Mode, Plugin
 from stanzagate.production import Choices, Written, write
 
 
@@ -39,6 +41,12 @@ def init(  # noqa: PLR0917  typer makes options of parameters
     component_port: Annotated[
         int, typer.Option("--component-port", min=1, max=65535, help="Where the gate attaches to the server.")
     ] = 5347,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="Whether the in-server plugin only logs at first, or enforces at once.")
+    ] = Mode.LOG_ONLY,
+    guard: Annotated[
+        Guard, typer.Option("--guard", help="What the plugin holds back from devices.")
+    ] = Guard.CONNECTION_REQUESTS,
     user: Annotated[str, typer.Option("--user", help="The system user of the service.")] = "stanzagate",
     force: Annotated[
         bool, typer.Option("--force", help="Replace what is there; keys and secrets are kept all the same.")
@@ -46,7 +54,7 @@ def init(  # noqa: PLR0917  typer makes options of parameters
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a production deployment: configuration, secrets, CAs, server snippets and a hardened systemd unit.
+    """Write a production deployment: configuration, secrets, CAs, server snippets and plugin, a hardened unit.
 
     Nothing outside of DIR is touched; NEXT-STEPS.txt says what to do with the files.
     """
@@ -59,6 +67,7 @@ def init(  # noqa: PLR0917  typer makes options of parameters
         grid_domain=grid_domain or None,
         component_port=component_port,
         program=_program(),
+        plugin=Plugin(mode, guard),
         user=user,
     )
     _show(choices, write(choices, force=force, dry_run=dry_run), dry_run=dry_run, as_json=as_json)

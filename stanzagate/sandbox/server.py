@@ -13,7 +13,7 @@ from typing import Any
 from component.base.errors import StanzagateError
 from component.base.files import write_atomic
 from stanzagate.config import ServerKind
-from stanzagate.plugin import compile_for_ejabberd
+from stanzagate.plugin import compile_for_ejabberd, ejabberd_code
 from stanzagate.render import deploy_folder, erlang, render
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
 from stanzagate.sandbox.plan import GATE, PUBSUB, SEEDER, Plan
@@ -69,7 +69,9 @@ def _prosody(plan: Plan) -> Command:
 
 
 def _ejabberd(plan: Plan) -> Command:
-    code = _ejabberd_code()
+    code = ejabberd_code()
+    if code is None:
+        raise StanzagateError("ejabberd is not installed.", hint="Install it: apt-get install ejabberd")
     program = _program("erl", "ejabberd")
     folder = plan.layout.server(plan.kind)
     data, beams = folder / "mnesia", folder / "beams"  # "ejabberd/ebin" would be taken for the application itself
@@ -146,13 +148,3 @@ def _program(name: str, package: str) -> str:
     if found is None:
         raise StanzagateError(f"{name} is not installed.", hint=f"Install it: apt-get install {package}")
     return found
-
-
-def _ejabberd_code() -> Path:
-    """The folder of ejabberd's compiled code, wherever this Debian's architecture and version put it."""
-    patterns = ("usr/lib/*/ejabberd-*/ebin", "usr/lib/ejabberd*/ebin", "opt/ejabberd*/lib/ejabberd-*/ebin")
-    folders = (folder for pattern in patterns for folder in Path("/").glob(pattern))
-    found = sorted(folder for folder in folders if (folder / "ejabberd.app").is_file())
-    if not found:
-        raise StanzagateError("ejabberd is not installed.", hint="Install it: apt-get install ejabberd")
-    return found[-1]

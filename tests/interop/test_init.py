@@ -1,4 +1,5 @@
-"""What `init` writes is put beside a server that is configured already: the server takes it, the gate attaches."""
+"""What `init` writes is put beside a server that is configured already: the server takes it, the gate attaches, the
+plugin is there, and what the server did before it still does."""
 
 from __future__ import annotations
 
@@ -10,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from component.base import ns
 from component.base.errors import StanzagateError
+from stanzagate.plugin import ejabberd_code
 from stanzagate.sandbox.parts import until_ready
-from stanzagate.sandbox.server import _ejabberd_code
-from stanzagate.sandbox.wire import attach, client_offer
+from stanzagate.sandbox.seed import VERSION
+from stanzagate.sandbox.wire import ask, attach, client_offer
 
 from .conftest import KINDS, stanzagate
 from .servers import free_port
 
 PATIENCE_S = 30.0
 HOST = "127.0.0.1"
+PING = "urn:xmpp:ping"
 
 PROSODY = """
 run_as_root = true
@@ -34,7 +38,7 @@ component_ports = {{ {component} }}
 http_ports = {{ }}
 https_ports = {{ }}
 log = {{ info = "{folder}/log" }}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix" }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "posix"; "version" }}
 VirtualHost "cpe.isp.test"
 	admins = {{ "operator@cpe.isp.test" }}
 VirtualHost "acs.isp.test"
@@ -62,6 +66,11 @@ modules:
   mod_disco: {{}}
   mod_roster: {{}}
   mod_pubsub: {{plugins: [flat, pep]}}
+  mod_version: {{}}
+append_host_config:
+  cpe.isp.test:
+    modules:
+      mod_ping: {{}}
 include_config_file: {deployment}/ejabberd/stanzagate.yml
 """
 
@@ -77,7 +86,8 @@ def existing_server(kind: str, folder: Path, deployment: Path, c2s: int, compone
     else:
         command = [
             "erl", "-noinput", "-mnesia", "dir", f'"{folder}/data"', "-ejabberd", "config", f'"{config}"',
-            "log_path", f'"{folder}/log"', "-pa", str(_ejabberd_code()), "-s", "ejabberd",
+            "log_path", f'"{folder}/log"', "-pa", str(ejabberd_code()), f"{deployment}/ejabberd/beams",
+            "-s", "ejabberd",
         ]  # fmt: skip
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"HOME": str(folder)})
@@ -90,11 +100,14 @@ def existing_server(kind: str, folder: Path, deployment: Path, c2s: int, compone
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("grid", [(), ("--grid-domain", "grid.isp.test")], ids=["", "grid"])
-async def test_an_existing_server_takes_the_snippet(tmp_path: Path, kind: str, grid: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("plugin", [(), ("--mode", "enforce", "--guard", "everything")], ids=["", "strict"])
+async def test_an_existing_server_takes_the_snippet(
+    tmp_path: Path, kind: str, grid: tuple[str, ...], plugin: tuple[str, ...]
+) -> None:
     deployment, component, c2s = tmp_path / "deployment", free_port(), free_port()
     written = stanzagate(
         "init", str(deployment), "--server", kind, "--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test",
-        "--component-port", str(component), *grid,
+        "--component-port", str(component), *grid, *plugin,
     )  # fmt: skip
     assert written.returncode == 0, written.stderr
     assert stanzagate("check-config", str(deployment / "stanzagate.yaml")).returncode == 0
@@ -106,7 +119,22 @@ async def test_an_existing_server_takes_the_snippet(tmp_path: Path, kind: str, g
             tmp_path / "server" / "output",
             PATIENCE_S,
         )
+        answers = await ask(
+            stream,
+            {
+                "status": question("status", "status", ns.POLICY),
+                "version": question("version", "query", VERSION),
+                "ping": question("ping", "ping", PING),
+            },
+        )
         await stream.close()
+        assert {name: answer.get("type") for name, answer in answers.items()} == {
+            "status": "result", "version": "result", "ping": "result" if kind == "ejabberd" else "error",
+        }  # fmt: skip
+        status = answers["status"][0]
+        assert (status.get("mode"), status.get("guard")) == (
+            ("enforce", "everything") if plugin else ("log-only", "connection-requests")
+        )
         with pytest.raises(StanzagateError):
             await attach(HOST, component, "cr.cpe.isp.test", "wrong")
         for domain in ("cpe.isp.test", *grid[1:]):
@@ -114,6 +142,12 @@ async def test_an_existing_server_takes_the_snippet(tmp_path: Path, kind: str, g
             assert offer.tls_required
             assert "SCRAM-SHA-1" in offer.mechanisms
             assert not offer.mechanisms & {"PLAIN", "X-OAUTH2"}
+
+
+def question(identifier: str, name: str, namespace: str) -> str:
+    """What the gate may ask the guarded host."""
+    addresses = "from='cr.cpe.isp.test' to='cpe.isp.test'"
+    return f"<iq type='get' id='{identifier}' {addresses}><{name} xmlns='{namespace}'/></iq>"
 
 
 def test_init_without_a_choice_is_a_usage_error(tmp_path: Path) -> None:

@@ -13,9 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from component.base.errors import Conflict, InputError
+from component.base.errors import Conflict, InputError, StanzagateError
+from component.gate.settings import Guard
+from stanzagate import production
 from stanzagate.cli.init import init
 from stanzagate.config import ServerKind, load
+from stanzagate.plugin import Mode, Plugin, sources
 from stanzagate.production import Choices, write
 
 ARGUMENTS = ("--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test", "--acs-domain", "acs2.isp.test")
@@ -57,6 +60,48 @@ def test_secrets_are_private_and_never_shown(tmp_path: Path, kind: ServerKind) -
     assert private == keys | {"gate.secret", "ops.token", snippet(kind)}
     shown = written.next_steps + (tmp_path / "stanzagate.yaml").read_text()
     assert not any((tmp_path / name).read_text().strip() in shown for name in ("gate.secret", "ops.token"))
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+def test_the_plugin_is_written_whole_and_told_what_to_do(tmp_path: Path, kind: ServerKind) -> None:
+    plugin = Plugin(Mode.LOG_ONLY, Guard.EVERYTHING)
+    written = write(replace(choices(tmp_path, kind, grid=None), plugin=plugin))
+    assert {str(name) for name in sources(kind)} <= set(written.files)
+    text = (tmp_path / snippet(kind)).read_text()
+    assert text.count("mod_stanzagate:" if kind is ServerKind.EJABBERD else '"stanzagate"') == 1
+    assert all(f'"{word}"' in text for word in ("log-only", "everything", "cr.cpe.isp.test"))
+    assert load(tmp_path / "stanzagate.yaml").gate.guard is Guard.EVERYTHING
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_next_steps_tell_how_to_go_on_from_log_only(tmp_path: Path, mode: Mode) -> None:
+    for kind in ServerKind:
+        steps = write(replace(choices(tmp_path / kind, kind), plugin=Plugin(mode))).next_steps
+        assert (f"plugins\":{{\"cpe.isp.test\":\"{mode}\"" in steps, "enforce\"/'" in steps) == (
+            True, mode is Mode.LOG_ONLY,
+        )  # fmt: skip
+        wanted = 'stanzagate_mode = "log-only"' if kind is ServerKind.PROSODY else 'mode: "log-only"'
+        assert (wanted in (tmp_path / kind / snippet(kind)).read_text()) is (wanted in steps)
+
+
+def test_without_ejabberd_the_operator_compiles_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_it = write(choices(tmp_path / "a", ServerKind.EJABBERD))
+    monkeypatch.setattr(production, "ejabberd_code", lambda: None)
+    without = write(choices(tmp_path / "b", ServerKind.EJABBERD))
+    assert not [name for name in without.files if name.endswith(".beam")]
+    assert set(without.files) < set(with_it.files)
+    assert f"sh {tmp_path}/b/ejabberd/compile" in without.next_steps
+    assert "compile" not in with_it.next_steps and f"{tmp_path}/a/ejabberd/beams/*" in with_it.next_steps
+
+
+def test_a_module_that_does_not_compile_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiler(_out: Path) -> None:
+        raise StanzagateError("The module for ejabberd could not be compiled.")
+
+    monkeypatch.setattr(production, "compile_for_ejabberd", compiler)
+    with pytest.raises(StanzagateError, match="could not be compiled"):
+        write(choices(tmp_path / "new", ServerKind.EJABBERD))
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML
 
 from component.base.errors import InputError, StanzagateError
 from stanzagate import render as rendering
-from stanzagate.render import deploy_folder, erlang, lua, render, unit, yaml
+from stanzagate.render import deploy_folder, erlang, lua, render, shell, unit, yaml
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, exclude_characters="\x7f", exclude_categories=["Cs"]))
 JSON_OK = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xD7FF, exclude_categories=["Cc", "Zl", "Zp"]))
@@ -57,13 +58,18 @@ def test_a_yaml_string_keeps_its_value(text: str) -> None:
     assert YAML(typ="safe", pure=True).load(f"key: {yaml(text)}\n") == {"key": text}
 
 
+@given(PRINTABLE)
+def test_a_word_of_a_shell_keeps_its_value(text: str) -> None:
+    assert shlex.split(shell(text)) == [text]
+
+
 def test_other_values() -> None:
     assert (lua(True), lua(5222), lua([]), lua(["a", "b"])) == ("true", "5222", "{ }", '{ "a", "b" }')
     assert json.loads(yaml(Path("/a b"))) == "/a b"
     assert erlang('a"\\') == '"a\\"\\\\"'
 
 
-@pytest.mark.parametrize("quote", [lua, yaml, erlang, unit])
+@pytest.mark.parametrize("quote", [lua, yaml, erlang, unit, shell])
 def test_control_characters_are_refused(quote: Callable[[str], str]) -> None:
     with pytest.raises(InputError, match="control character"):
         quote('a"\nrun_as_root = true')
@@ -75,13 +81,14 @@ def test_a_unit_file_takes_plain_words_only(text: str) -> None:
         unit(text)
 
 
-def test_the_lua_module_compiles() -> None:
+LUA = sorted((deploy_folder() / "prosody").rglob("*.lua"))
+
+
+@pytest.mark.parametrize("file", LUA, ids=[file.name for file in LUA])
+def test_the_lua_modules_compile(file: Path) -> None:
     for compiler in ("luac5.4", "luac5.3", "luac5.2", "luac"):
         try:
-            done = subprocess.run(
-                [compiler, "-p", str(deploy_folder() / "prosody" / "mod_stanzagate_external.lua")],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            done = subprocess.run([compiler, "-p", str(file)], capture_output=True, text=True, check=False)
         except FileNotFoundError:
             continue
         assert done.returncode == 0, done.stderr

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from component.base.errors import Conflict, InputError
-from stanzagate.config import ServerKind
+from component.gate.settings import Guard
+from stanzagate.config import ServerKind, load
+from stanzagate.plugin import Mode, Plugin
 from stanzagate.sandbox.accounts import load_or_make
 from stanzagate.sandbox.control import Identity, claimed
 from stanzagate.sandbox.network import free_address, free_ports
 from stanzagate.sandbox.plan import ATTACHED, Layout, make_plan
+from stanzagate.sandbox.up import write_config
 
 
 def test_ports_are_different_free_and_not_those_of_outgoing_connections() -> None:
@@ -59,6 +62,12 @@ def test_ejabberd_has_a_port_for_each_attached_domain(tmp_path: Path) -> None:
         plan = make_plan(tmp_path / kind, kind)
         assert len({component.port for component in plan.components}) == ports
         assert not any(component.secret in repr(plan) for component in plan.components)
+
+
+@pytest.mark.parametrize("guard", list(Guard))
+def test_gate_and_plugin_guard_the_same(tmp_path: Path, guard: Guard) -> None:
+    write_config(make_plan(tmp_path, ServerKind.PROSODY, Plugin(Mode.LOG_ONLY, guard)))
+    assert load(tmp_path / "stanzagate.yaml").gate.guard is guard
 
 
 def test_a_folder_belongs_to_one_supervisor_at_a_time(tmp_path: Path) -> None:
