@@ -70,6 +70,8 @@ class Demonstration:
                 self._requesters[name] = await stack.enter_async_context(client)
             async for step in self._allowed_and_refused():
                 yield step
+            async for step in self._around_the_gate():
+                yield step
             async for step in self._suspended():
                 yield step
         yield await self._only_these_were_woken()
@@ -85,19 +87,30 @@ class Demonstration:
         yield await self._ask("rogue", first, "asks for {}, knows its password", FORBIDDEN, known=True)
         yield await self._operator(third)
 
+    async def _around_the_gate(self) -> AsyncIterator[Step]:
+        """The last device lets everybody in: only the plugin in the server refuses what is sent straight to it."""
+        last = self._devices[-1]
+        yield await self._ask("rogue", last, "goes around the gate to {}", FORBIDDEN, direct=True)
+        yield await self._ask("acs1", last, "goes straight to {}, which it may", "accepted", direct=True)
+
     async def _suspended(self) -> AsyncIterator[Step]:
         jid = self._accounts["acs1"]["jid"]
         yield await self._command(f"jid suspend {jid}", "done")
         yield await self._ask("acs1", self._devices[0], "asks for {}, is suspended", FORBIDDEN)
+        yield await self._ask("acs1", self._devices[-1], "goes straight to {}, is suspended", FORBIDDEN, direct=True)
         yield await self._command(f"jid resume {jid}", "done")
         yield await self._ask("acs1", self._devices[0], "wakes {} again", "accepted")
 
-    async def _ask(self, who: str, device: dict[str, Any], what: str, expected: str, *, known: bool = False) -> Step:
+    async def _ask(
+        self, who: str, device: dict[str, Any], what: str, expected: str, *, known: bool = False, direct: bool = False
+    ) -> Step:
         before = await self._last_inform(device["id"])
-        # An ACS may name the device by its escaped JID or by its id.
+        # An ACS may name the device to the gate by its escaped JID or by its id.
         bare, _, resource = device["jid"].partition("/")
         to = f"{escape_local(bare)}@{self._gate}/{resource}" if known else f"{device['id']}@{self._gate}"
-        credentials = (device["cr_username"], device["cr_password"]) if known else ("", "")
+        credentials = (device["cr_username"], device["cr_password"]) if known or direct else ("", "")
+        if direct:
+            to = device["jid"]
         started = time.perf_counter()
         answer = await self._requesters[who].request(to, *credentials)
         elapsed = (time.perf_counter() - started) * 1000

@@ -56,7 +56,10 @@ async def seed(plan: Plan) -> None:
 
 
 def device_settings(plan: Plan) -> dict[str, Any]:
-    """The file of the reference devices; each device's own list has the one entry that ``jid render`` gives."""
+    """The file of the reference devices. Each device's own list has the one entry that ``jid render`` gives; that of
+    the last is empty, as TR-069 has it by default: it lets everybody in, and only the plugin protects it."""
+    *others, last = plan.accounts.devices
+    allowed = {device: [f"gate@{GATE}/gate"] for device in others} | {last: []}
     return {
         "ca": str(plan.layout.ca),
         "host": plan.c2s.host,
@@ -66,7 +69,7 @@ def device_settings(plan: Plan) -> dict[str, Any]:
             {
                 "id": device.id, "jid": device.jid, "password": device.password,
                 "cr_username": device.cr_username, "cr_password": device.cr_password,
-                "allowed": [f"gate@{GATE}/gate"],
+                "allowed": allowed[device],
             }
             for device in plan.accounts.devices
         ],

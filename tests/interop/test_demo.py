@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from stanzagate.demo.local import Local
+from stanzagate.demo.steps import Demonstration
+
+from .conftest import running_sandbox
+
 SERVERS = ("prosody", "ejabberd")
 
 
@@ -45,6 +50,16 @@ def test_every_step_does_what_it_must(server: str, folder: Path) -> None:
     assert "BAD" not in output
     assert list(folder.iterdir()) == []
     assert processes_in(folder) == []
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_without_enforcement_the_steps_around_the_gate_fail(server: str, folder: Path) -> None:
+    with running_sandbox(folder, server, "--with-cpes", "--mode", "log-only") as local:
+        steps = [step async for step in Demonstration(Local(local.folder, local.info)).run()]
+    assert [(step.who, step.expected, step.seen) for step in steps if not step.done] == [
+        ("rogue", "auth/forbidden", "accepted"),
+        ("acs1", "auth/forbidden", "accepted"),
+    ]
 
 
 @pytest.mark.parametrize("server", SERVERS)
