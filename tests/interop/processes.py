@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,23 @@ def command_lines() -> Iterator[bytes]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             yield path.read_bytes()
+
+
+def listening(pid: int) -> set[str]:
+    """The IPv4 and IPv6 addresses on which a process listens for TCP connections."""
+    sockets = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it was closed while we looked
+            sockets.update(re.findall(r"^socket:\[(\d+)\]$", str(path.readlink())))
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()]
+    return {_address(row[1]) for row in rows if row[3] == "0A" and row[9] in sockets}
+
+
+def _address(text: str) -> str:
+    packed = bytes.fromhex(text.partition(":")[0])
+    words = b"".join(packed[start : start + 4][::-1] for start in range(0, len(packed), 4))  # little-endian words
+    return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
 
 
 class Watch:

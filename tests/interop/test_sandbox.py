@@ -23,7 +23,7 @@ from stanzagate.sandbox.wire import CLIENT, SASL, SERVER, TLS, Stream, StreamFai
 from .clients import KINDS as LIBRARIES
 from .clients import client
 from .conftest import KINDS, Sandbox, read, running_sandbox, stanzagate
-from .processes import Watch, children, command_lines
+from .processes import Watch, children, command_lines, listening
 
 PATIENCE_S = 30.0
 KEYS = {
@@ -58,6 +58,8 @@ def test_secrets_are_in_private_files_and_in_no_process_list(sandbox: Sandbox) -
     secrets = [person["password"] for person in people] + [info["admin"]["token"]]
     secrets += [item["cr_password"] for item in info["cpes"]]
     secrets += [component["secret"] for component in sandbox.components.values()]
+    cookies = list(sandbox.folder.rglob(".erlang.cookie"))
+    secrets += [cookie.read_text() for cookie in cookies]
     seen = b"\0".join(command_lines())
     assert not [secret for secret in secrets if secret.encode() in seen]
     logs = b"".join(path.read_bytes() for path in (sandbox.folder / "log").iterdir())
@@ -67,6 +69,34 @@ def test_secrets_are_in_private_files_and_in_no_process_list(sandbox: Sandbox) -
         if path.is_file() and path.suffix in (".json", ".key", ".secret", ".token") and path.stat().st_mode & 0o077
     ]  # fmt: skip
     assert not open_to_others
+    assert len(cookies) == (sandbox.kind == "ejabberd")
+    assert not any(cookie.stat().st_mode & 0o077 for cookie in cookies)
+
+
+def test_everything_listens_on_loopback_only(sandbox: Sandbox) -> None:
+    for pid in children(supervisor(sandbox.folder)):
+        addresses = listening(pid)
+        assert addresses
+        assert all(address.startswith("127.") for address in addresses), addresses
+
+
+def test_the_servers_own_shell_shows_the_plugin_and_bypasses_it(sandbox: Sandbox) -> None:
+    def shell(prosody: str, *ejabberd: str) -> str:
+        command = {
+            "prosody": ["prosodyctl", "--config", f"{sandbox.folder}/prosody/prosody.cfg.lua", "shell", prosody],
+            "ejabberd": [f"{sandbox.folder}/ejabberd/ejabberdctl", *ejabberd],
+        }
+        done = subprocess.run(command[sandbox.kind], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "enforce" in shell('stanzagate:status("cpe.test")', "stanzagate_status", "cpe.test")
+    shell('stanzagate:bypass("cpe.test", 1)', "stanzagate_bypass", "cpe.test", "1")
+    try:
+        assert "bypass" in shell("stanzagate:status()", "stanzagate_status", "cpe.test")
+    finally:
+        shell('stanzagate:bypass("cpe.test", 0)', "stanzagate_bypass", "cpe.test", "0")
+    assert "enforce" in shell("stanzagate:status()", "stanzagate_status", "cpe.test")
 
 
 @pytest.mark.parametrize("domain", ["cpe.test", "acs.test", "grid.test"])

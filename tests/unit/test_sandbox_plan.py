@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from component.base.errors import Conflict, InputError
+from component.base.errors import Conflict, InputError, StanzagateError
 from component.gate.settings import Guard
+from stanzagate import plugin as plugins
 from stanzagate.config import ServerKind, load
-from stanzagate.plugin import Mode, Plugin
+from stanzagate.plugin import Mode, Plugin, beams, compile_for_ejabberd
 from stanzagate.sandbox.accounts import load_or_make
 from stanzagate.sandbox.control import Identity, claimed
 from stanzagate.sandbox.network import free_address, free_ports
@@ -68,6 +69,29 @@ def test_ejabberd_has_a_port_for_each_attached_domain(tmp_path: Path) -> None:
 def test_gate_and_plugin_guard_the_same(tmp_path: Path, guard: Guard) -> None:
     write_config(make_plan(tmp_path, ServerKind.PROSODY, Plugin(Mode.LOG_ONLY, guard)))
     assert load(tmp_path / "stanzagate.yaml").gate.guard is guard
+
+
+def test_the_module_for_ejabberd_is_compiled_when_it_is_missing_or_old_only(tmp_path: Path) -> None:
+    def times() -> dict[str, int]:
+        return {name: (tmp_path / name).stat().st_mtime_ns for name in beams()}
+
+    compile_for_ejabberd(tmp_path)
+    first = times()
+    compile_for_ejabberd(tmp_path)
+    assert times() == first
+    os.utime(tmp_path / beams()[0], (0, 0))
+    compile_for_ejabberd(tmp_path)
+    assert all(times()[name] > first[name] for name in beams())
+
+
+def test_a_compiler_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ejabberd").mkdir()
+    (tmp_path / "ejabberd" / "mod_stanzagate.erl").touch()
+    (tmp_path / "ejabberd" / "compile").write_text("echo no such header >&2; exit 1")
+    monkeypatch.setattr(plugins, "deploy_folder", lambda: tmp_path)
+    with pytest.raises(StanzagateError, match="could not be compiled") as caught:
+        compile_for_ejabberd(tmp_path)
+    assert caught.value.details == ("no such header",)
 
 
 def test_a_folder_belongs_to_one_supervisor_at_a_time(tmp_path: Path) -> None:
