@@ -151,7 +151,7 @@ local function hold(event, stanza, carries, requester, bare, to, device)
 	if carries then
 		kept = payload.normal_form(stanza);
 		normal = kept ~= nil;
-		kept = kept or payload.reframed(stanza);
+		kept = kept and payload.without_language(kept) or payload.reframed(stanza);
 	else
 		kept = st.clone(stanza);
 	end
@@ -172,7 +172,7 @@ local function apply(event, stanza, carries, allowed)
 	elseif reason then
 		return refuse(stanza, reason);
 	elseif normal then
-		event.stanza = normal;
+		event.stanza = payload.without_language(normal);
 	end
 	counters.passed = counters.passed + 1;
 end

@@ -6,7 +6,7 @@
 --    <iq type='get' id from to><connectionRequest><username>…</username><password>…</password></connectionRequest></iq>
 --
 -- and nothing else. Stanzas are looked at as they would be written to a stream: by their children, never by the list
--- of tags that Prosody keeps beside them. Nothing here changes a stanza.
+-- of tags that Prosody keeps beside them.
 
 local st = require "util.stanza";
 
@@ -108,14 +108,25 @@ local function reframed(stanza, child)
 	}, stanza_mt);
 end
 
--- The stanza's normal form; nil when it cannot have one, and then must not be delivered.
+local frame_attributes = { type = true, id = true, from = true, to = true, ["xml:lang"] = true };
+
+-- Whether a stanza has no attributes but those of the normal form, and the language that Prosody's parser adds.
+local function plainly_framed(attr)
+	for name in next, attr do
+		if not frame_attributes[name] then return false; end
+	end
+	return true;
+end
+
+-- The stanza's normal form, but for the language; nil when it cannot have one, and then must not be delivered.
+-- This is the stanza itself when it can be: tables cost more than all the looking.
 local function normal_form(stanza)
 	local attr = stanza.attr;
 	if stanza.name ~= "iq" or attr.type ~= "get" or not attr.id then return nil; end
 	local request = stanza[1];
 	if #stanza == 1 and is_request(request) and #request == 2 and bare(request)
 	and clean(request[1], "username") and clean(request[2], "password") then
-		return reframed(stanza, request);
+		return plainly_framed(attr) and stanza or reframed(stanza, request);
 	end
 	request = only_child(stanza);
 	if not is_request(request) then return nil; end
@@ -124,4 +135,12 @@ local function normal_form(stanza)
 	return reframed(stanza, written(username, password));
 end
 
-return { within = within, normal_form = normal_form, reframed = reframed };
+-- Take the language off. An iq goes to one place only, so it may be changed where it stands, as the router does.
+local function without_language(stanza)
+	stanza.attr["xml:lang"] = nil;
+	return stanza;
+end
+
+return {
+	within = within, normal_form = normal_form, without_language = without_language, reframed = reframed,
+};
