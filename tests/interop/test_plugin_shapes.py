@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from component.base.jid import prepare
 from tests.interop.clients import CONNECTION_REQUEST, Answer
 from tests.interop.conftest import Sandbox
 from tests.interop.plugin import Policy, Recorder, Wire, addressed, component, raw, recorder, request
@@ -53,7 +54,7 @@ class Shape:
     fate: Fate = Fate.REFUSED
     to: str = TARGET
     seen: tuple[str, str] = ("u", "p")
-    own: tuple[str, str] = FORBIDDEN
+    own: tuple[str, str] | None = None
 
     def written(self, prefix: str, sender: str) -> str:
         """As it is sent; `prefix` makes its id one of its own."""
@@ -71,7 +72,7 @@ def filled(user: str, word: str) -> str:
     return f"<connectionRequest {NS}><username>{user}</username><password>{word}</password></connectionRequest>"
 
 
-def bad(name: str, payload: str, own: tuple[str, str] = FORBIDDEN) -> Shape:
+def bad(name: str, payload: str, own: tuple[str, str] | None = None) -> Shape:
     """A get that cannot be mended."""
     return Shape(name, f"<iq type='get' $A>{payload}</iq>", own=own)
 
@@ -322,6 +323,7 @@ def wrong(wire: Wire, prefix: str, expected: dict[Fate, tuple[str, str]]) -> dic
             good = set(conditions) <= {expected[shape.fate]}
         else:
             good = conditions in ([expected[shape.fate]], [shape.own])
-        if not good or any(answer.payload_echoed for answer in answers):
+        elsewhere = {answer.sender for answer in answers} - {prepare(shape.to).full}
+        if not good or elsewhere or any(answer.payload_echoed for answer in answers):
             found[shape.name] = answers
     return found

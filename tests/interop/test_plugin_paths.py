@@ -1,0 +1,136 @@
+"""Other ways to a device than a raw request: two libraries, other spellings, presence, rosters, storage for later."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.interop.clients import Answer, client
+from tests.interop.conftest import Sandbox
+from tests.interop.plugin import GATE, Policy, Recorder, Wire, addressed, component, parsed, raw, recorder, request
+from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, OFFLINE, OK, TARGET, condition
+
+GATEWAY = "cpe1\\40cpe.test@cr.cpe.test"
+
+
+@pytest.mark.parametrize("library", ["slixmpp", "aioxmpp"])
+async def test_ordinary_requesters(sandbox: Sandbox, library: str) -> None:
+    async def ask(name: str, to: str, username: str, password: str, type: str = "get") -> Answer:
+        row = sandbox.account(name)
+        async with client(library, row["jid"], row["password"], *sandbox.address, sandbox.info["ca"]) as requester:
+            return await requester.request(to, username, password, type=type)
+
+    async with recorder(sandbox, 1) as cpe:
+        assert (await ask("acs1", TARGET, "me", "<secret>")).type == "result"
+        assert cpe.requests[0][-2:] == ("me", "<secret>")
+        assert condition(await ask("acs1", TARGET, "me", "secret", type="set")) == BAD_REQUEST
+        assert condition(await ask("acs1", LOCAL, "me", "secret")) == OFFLINE
+        for name in ("acs3", "rogue"):
+            assert condition(await ask(name, TARGET, "me", "secret")) == FORBIDDEN
+        assert (await ask("acs1", GATEWAY, "", "")).type == "result"
+        assert [asked.sender == GATE for asked in cpe.requests] == [False, True]
+        assert cpe.others == []
+
+
+@pytest.mark.parametrize("spelt", ["ACS1@acs.test", "acs1@ACS.TEST", "\uff41\uff43\uff53\uff11@acs.test"])
+async def test_requesters_are_known_however_they_write_their_names(sandbox: Sandbox, spelt: str) -> None:
+    """Who logs in under another spelling is the same requester, and who is denied stays denied."""
+    async with recorder(sandbox, 1) as cpe:
+        async with raw(sandbox, "acs1", "\uff52", spelt=spelt) as acs1:
+            assert condition(await acs1.ask(request(TARGET, "spelt"))) == ("", "")
+        with Policy(sandbox).holding(("deny", "acs1@acs.test/r", LOCAL)):
+            async with raw(sandbox, "acs1", "\uff52", spelt=spelt) as acs1:
+                assert condition(await acs1.ask(request(TARGET, "denied"))) == FORBIDDEN
+            async with raw(sandbox, "acs1", "R", spelt=spelt) as acs1:
+                assert condition(await acs1.ask(request(TARGET, "another"))) == ("", "")
+        assert [(asked.sender, asked.id) for asked in cpe.requests] == [
+            ("acs1@acs.test/r", "spelt"),
+            ("acs1@acs.test/R", "another"),
+        ]
+
+
+@pytest.mark.parametrize("name", ["acs2", "acs3", "cpe4"])
+async def test_presence_with_a_payload_does_not_reach_those_who_subscribed(sandbox: Sandbox, name: str) -> None:
+    """A device that sees the presence of others gets none with a payload: not sent to all, and not kept for later."""
+    bare = sandbox.account(name)["jid"].partition("/")[0]
+    async with raw(sandbox, name) as other, raw(sandbox, "acs1") as acs1:
+        await other.send("<presence/>")
+        async with recorder(sandbox, 1) as cpe:
+            await subscribed(cpe, bare, other)
+            await other.ask(request(TARGET, "known"))  # from here on it is decided without asking
+            await other.send(f"<presence><x xmlns='urn:x'>{OK}</x></presence>", presence("first"))
+            await cpe.until(lambda: cpe.others and b"first" in cpe.others[-1])
+            await other.send(f"<presence>{OK}</presence>", f"<presence type='unavailable'>{OK}</presence>")
+            await other.send(presence("second"), f"<presence>{OK}</presence>")
+            await cpe.until(lambda: b"second" in cpe.others[-1])
+            assert payloads(cpe) == []
+        async with recorder(sandbox, 1) as cpe:  # it is told the last presence of everybody
+            await other.ask(request(TARGET, "settled"))
+            await acs1.ask(request(TARGET, "marker"))
+            assert payloads(cpe) == []
+            assert [asked.id for asked in cpe.requests if asked.sender == acs1.jid] == ["marker"]
+            await cpe.send(f"<presence type='unsubscribe' to='{bare}'/>")
+
+
+async def subscribed(cpe: Recorder, bare: str, other: Wire) -> None:
+    """Have a device see the presence of somebody."""
+    await cpe.send(f"<presence type='subscribe' to='{bare}'/>")
+    await other.until(lambda: any(parsed(stanza).get("type") == "subscribe" for stanza in other.kept))
+    await other.send(f"<presence type='subscribed' to='{LOCAL}'/>", presence("seen"))
+    await cpe.until(lambda: any(b"seen" in stanza for stanza in cpe.others))
+
+
+def presence(status: str) -> str:
+    return f"<presence><status>{status}</status></presence>"
+
+
+def payloads(cpe: Recorder) -> list[bytes]:
+    """What came with a payload and was not in normal form."""
+    return [stanza for stanza in cpe.others if b"onnectionRequest" in stanza or b"xmppConnReq" in stanza]
+
+
+LATER = tuple(
+    f"<{name} id='{number}.{suffix}' type='{kind}' to='{to}'>{OK}</{name}>"
+    for number, (name, kind) in enumerate((
+        ("message", "chat"), ("message", "normal"), ("message", "headline"), ("presence", "subscribe"),
+        ("presence", "probe"), ("iq", "get"), ("iq", "set"),
+    ))
+    for suffix, to in (("full", TARGET), ("bare", LOCAL))
+)  # fmt: skip
+"""What a server keeps, or might keep, for a device that is away."""
+
+
+@pytest.mark.parametrize("sender", ["acs@spare1.test/r", "rogue@spare1.test/r"])
+async def test_nothing_is_kept_for_a_device_that_is_away(sandbox: Sandbox, sender: str) -> None:
+    allowed = sender.startswith("acs@")
+    with Policy(sandbox).holding(("allow", "acs@spare1.test", LOCAL)):
+        async with component(sandbox) as spare, raw(sandbox, "acs1") as acs1:
+            await spare.send(*(addressed(stanza, sender) for stanza in LATER))
+            await spare.ask(addressed(request(TARGET, "last"), sender))
+            for id in (parsed(stanza.encode()).get("id", "") for stanza in LATER):
+                (answer,) = spare.answers[id]
+                good = {OFFLINE if id.startswith("5.") else BAD_REQUEST} if allowed else {FORBIDDEN}
+                assert condition(answer) in good, id
+            async with recorder(sandbox, 1) as cpe:
+                await acs1.ask(request(TARGET, "marker"))
+                assert [asked.id for asked in cpe.requests] == ["marker"]
+                assert cpe.others == []
+
+
+async def test_what_is_no_payload_is_left_alone(sandbox: Sandbox) -> None:
+    """Strangers may talk to devices as ever: about connection requests, too."""
+    talk = "connectionRequest urn:broadband-forum-org:cwmp:xmppConnReq-1-0"
+    stanzas = (
+        f"<message type='chat' id='1' to='{TARGET}' connectionRequest='1'><body>{talk}</body></message>",
+        f"<message id='2' to='{LOCAL}'><x xmlns='urn:{talk.replace(' ', ':')}' a='{talk}'/><body/></message>",
+        f"<iq type='set' id='3' to='{TARGET}'><connectionRequests xmlns='urn:x'/></iq>",
+        f"<iq type='get' id='4' to='{TARGET}'><username xmlns='urn:x'>u</username></iq>",
+    )
+    async with recorder(sandbox, 1) as cpe, raw(sandbox, "rogue") as rogue:
+        await rogue.send(*stanzas)
+        await cpe.until(lambda: len(cpe.others) == len(stanzas))
+        arrived = [parsed(stanza) for stanza in cpe.others]
+        sent = [parsed(stanza.encode()) for stanza in stanzas]
+        assert [stanza.get("id") for stanza in arrived] == [stanza.get("id") for stanza in sent]
+        assert [[(child.tag, child.text) for child in stanza] for stanza in arrived] == [
+            [(child.tag, child.text) for child in stanza] for stanza in sent
+        ]
