@@ -24,6 +24,7 @@ from xml.sax.saxutils import quoteattr
 from component.base.ns import POLICY, STANZAS
 from stanzagate.sandbox.wire import COMPONENT, Stream, StreamFailed, attach
 from tests.interop.conftest import Sandbox
+from tests.interop.rawclient import beside
 
 HOST = "cpe.test"
 GATE = "cr.cpe.test"
@@ -211,17 +212,15 @@ def condition(stanza: ET.Element) -> tuple[str, str]:
 async def puppet(sandbox: Sandbox, jid: str = GATE) -> AsyncIterator[Puppet]:
     """A component, attached; in the gate's place the plugin has seen it and sent its first snapshot."""
     where = sandbox.components[jid]
-    async with asyncio.TaskGroup() as group:
-        async with await _attached(jid, where) as stream:
-            gate = Puppet(stream)
-            reader = group.create_task(gate.read())
+    async with await _attached(jid, where) as stream:
+        gate = Puppet(stream)
+        async with beside(gate.read()):
             if jid == GATE:
                 await until(lambda: gate.snapshots)
             try:
                 yield gate
             finally:
                 await stream.close()
-        reader.cancel()
 
 
 async def _attached(jid: str, where: dict[str, Any]) -> Stream:

@@ -14,9 +14,10 @@ import hmac
 import secrets
 import ssl
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 from stanzagate.sandbox.wire import SASL, Stream, StreamFailed
 from tests.interop.clients import CLIENT, CONNECTION_REQUEST, Answer, Requester, payload_xml
@@ -112,21 +113,32 @@ async def authenticated(sandbox: Sandbox, bare: str, password: str, tls: ssl.SSL
 
 async def bind(stream: Stream, resource: str) -> str:
     """Bind a resource (one of the server's choice when it is empty); the full JID."""
-    wish = f"<resource>{resource}</resource>" if resource else ""
+    wish = f"<resource>{escape(resource)}</resource>" if resource else ""
     await stream.send(f"<iq type='set' id='bind'><bind xmlns='{BIND}'>{wish}</bind></iq>")
     return "".join((await stream.element()).itertext())
 
 
 @contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something else for as long as the block lasts. Unlike a task group it leaves a failed assertion as it is."""
+    task = asyncio.ensure_future(work)  # noqa: TID251
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+@contextlib.asynccontextmanager
 async def reading(client: RawClient, stream: Stream) -> AsyncIterator[RawClient]:
     """Have a client take what comes for as long as the block lasts; then it closes the stream."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(client.read())
+    async with beside(client.read()):
         try:
             yield client
         finally:
             await stream.close()
-            task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -128,12 +128,12 @@ async def events_lost(sandbox: Sandbox) -> AsyncIterator[None]:
 
 def _lose(sandbox: Sandbox, lose: bool) -> None:
     if sandbox.kind == "prosody":
-        change = "add" if lose else "remove"
-        prosody(
-            sandbox,
-            "> lose = lose or function (event) return event.stanza.attr.from == 'cpe.test' or nil; end; "
-            f"prosody.hosts['{GATE}'].events.{change}_handler('message/host', lose, 10000)",
+        change = (
+            "s.kept = s.send; s.send = function (x) return x.name == 'message' or s.kept(x); end;"
+            if lose
+            else "s.send = s.kept;"
         )
+        prosody(sandbox, f"> local s = prosody.hosts['{GATE}'].modules.component.session; {change}")
     elif lose:
         erlang(
             sandbox,

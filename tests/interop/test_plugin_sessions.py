@@ -175,23 +175,26 @@ async def test_the_plugin_loaded_anew_knows_who_was_there(server: Sandbox) -> No
 # --- client certificates --------------------------------------------------------------------------------------------
 
 GRID = "grid.test"
+MODULES = "append_host_config:"
 
 
 @pytest.fixture(scope="module")
 def guarded_grid(server: Sandbox) -> Sandbox:
     """The sandbox with the plugin on the host that asks for certificates, added as an administrator would."""
-    if server.kind == "prosody":
-        config = server.folder / "prosody" / "prosody.cfg.lua"
-        section = f'VirtualHost "{GRID}"\n\tmodules_enabled = {{ "stanzagate_external", "stanzagate" }}\n'
-        config.write_text(f'{config.read_text()}\n{section}\tstanzagate_component = "{GATE}"\n')
+    prosody_kind = server.kind == "prosody"
+    config = server.folder / server.kind / ("prosody.cfg.lua" if prosody_kind else "ejabberd.yml")
+    before, after = (
+        ('{ "stanzagate_external" }', f'{{ "stanzagate_external", "stanzagate" }}\nstanzagate_component = "{GATE}"')
+        if prosody_kind
+        else (f"{MODULES}\n", f"{MODULES}\n  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n")
+    )
+    text = config.read_text()
+    assert before in text
+    config.write_text(text.replace(before, after))
+    if prosody_kind:
         prosody(server, "config:reload()")
         prosody(server, f'module:load("stanzagate", "{GRID}")')
     else:
-        config = server.folder / "ejabberd" / "ejabberd.yml"
-        section = f"  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n"
-        text = config.read_text()
-        assert "append_host_config:\n" in text
-        config.write_text(text.replace("append_host_config:\n", f"append_host_config:\n{section}"))
         ejabberdctl(server, "reload_config")
     return server
 

@@ -1,0 +1,236 @@
+"""When something breaks, on both servers: the gate is killed, its link is cut, the guard itself fails; and when an
+administrator opens it: log-only and the emergency bypass."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stanzagate.plugin import Mode, Plugin
+from tests.interop.clients import payload_xml
+from tests.interop.conftest import KINDS, Sandbox, bare_sandbox, stanzagate
+from tests.interop.puppet import GATE, HOST, PATIENCE, allowed, denied, puppet, until
+from tests.interop.rawclient import RawClient, beside, online, request
+from tests.interop.realgate import Passage, real_gate
+from tests.interop.shells import bypass, erlang, plugin_status, prosody, reload_plugin, server_log
+from tests.interop.test_plugin_component import AWAY, FORBIDDEN, PASSED, UNDECIDED, outcome
+
+SECRET = "typed-by-the-requester"
+CPE1, CPE2 = "cpe1@cpe.test/tr069", "cpe2@cpe.test/tr069"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
+        yield running
+
+
+async def asked(client: RawClient, to: str) -> tuple[str, str]:
+    """What a request comes to."""
+    return outcome(await client.request(to, "u", SECRET))
+
+
+async def becomes(client: RawClient, to: str, wanted: tuple[str, str], *meanwhile: tuple[str, str]) -> None:
+    """Ask until the outcome is the wanted one; until then it may be one of some others."""
+    async with asyncio.timeout(PATIENCE):
+        while (found := await asked(client, to)) != wanted:
+            assert found in meanwhile
+
+
+# --- the real gate --------------------------------------------------------------------------------------------------
+
+
+async def test_the_gate_is_killed_in_mid_traffic_and_comes_back(server: Sandbox, tmp_path: Path) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def stream(client: RawClient) -> None:
+        while True:
+            seen.append(await asked(client, CPE1))
+
+    async with (
+        real_gate(server, tmp_path) as gate,
+        online(server, "cpe1") as cpe1,
+        online(server, "cpe2") as cpe2,
+        online(server, "acs1", "stream") as streaming,
+        online(server, "acs1") as acs1,
+        online(server, "acs2") as acs2,
+        online(server, "rogue") as rogue,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        assert await asked(rogue, CPE1) == FORBIDDEN
+        await stack.enter_async_context(beside(stream(streaming)))
+        await until(lambda: len(seen) > 10)
+        await gate.end(signal.SIGKILL)
+        before = len(seen)
+        assert await asked(acs1, CPE2) == AWAY
+        assert await asked(acs2, CPE1) == AWAY
+        assert await asked(rogue, CPE1) == FORBIDDEN
+        assert await asked(acs1, CPE1) == PASSED
+        await until(lambda: len(seen) > before + 10)
+        await gate.start()
+        await becomes(acs1, CPE2, PASSED, AWAY)
+        assert await asked(acs2, CPE1) == await asked(rogue, CPE1) == FORBIDDEN
+        before = len(seen)
+        await until(lambda: len(seen) > before + 10)
+        assert set(seen) == {PASSED}
+        assert {stanza.get("from") for stanza in cpe1.woken} == {streaming.jid, acs1.jid}
+        assert {stanza.get("from") for stanza in cpe2.woken} == {acs1.jid}
+
+
+async def test_a_change_that_the_plugin_cannot_hear_of_is_not_said_to_be_in_force(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    where = server.components[GATE]
+    async with (
+        Passage(where["host"], where["port"]).listening() as passage,
+        real_gate(server, tmp_path, port=passage.port) as gate,
+        online(server, "cpe1"),
+        online(server, "acs1") as acs1,
+        online(server, "acs2") as acs2,
+    ):
+        assert await asked(acs1, CPE1) == PASSED
+        assert await asked(acs2, CPE1) == FORBIDDEN
+        passage.block()
+        socket = str(tmp_path / "admin.sock")
+        done = await asyncio.to_thread(stanzagate, "jid", "suspend", "acs1@acs.test", "--socket", socket)
+        assert (done.returncode, HOST in done.stderr) == (1, True), done.stderr
+        assert await asked(acs1, CPE1) == PASSED  # decided before; until the decision is stale
+        passage.unblock()
+        await gate.attached()
+        await becomes(acs1, CPE1, FORBIDDEN, PASSED)
+        await gate.cli("jid", "resume", "acs1@acs.test")
+        assert await asked(acs1, CPE1) == PASSED
+        await gate.cli("jid", "suspend", "acs1@acs.test")
+        assert await asked(acs1, CPE1) == FORBIDDEN
+
+
+# --- the guard itself fails -----------------------------------------------------------------------------------------
+
+BROKEN_CHILD = """
+> prosody.broken = function (event)
+    local stanza = event.stanza; local real = stanza[1];
+    if not real then return; end
+    local function get(_, key)
+        if debug.traceback():find("mod_stanzagate", 1, true) then error("injected"); end
+        return real[key];
+    end
+    stanza[1] = setmetatable({}, { __index = get, __len = function () return #real; end });
+end;
+prosody.hosts["cpe.test"].events.add_handler("iq/full", prosody.broken, 1000000)
+"""
+MENDED_CHILD = '> prosody.hosts["cpe.test"].events.remove_handler("iq/full", prosody.broken)'
+
+
+async def break_guard(server: Sandbox) -> None:
+    """Have whatever the guard does with a stanza fail; nothing else of the server is harmed."""
+    if server.kind == "prosody":
+        await asyncio.to_thread(prosody, server, " ".join(BROKEN_CHILD.split()))
+    else:
+        await asyncio.to_thread(erlang, server, DELETE_TABLES)
+
+
+async def mend_guard(server: Sandbox) -> None:
+    if server.kind == "prosody":
+        await asyncio.to_thread(prosody, server, MENDED_CHILD)
+    await asyncio.to_thread(reload_plugin, server, HOST)
+
+
+DELETE_TABLES = """
+"""
+
+
+async def test_a_guard_that_fails_lets_nothing_through(server: Sandbox) -> None:
+    async with puppet(server) as gate, online(server, "cpe1") as cpe1, online(server, "acs1") as acs1:
+        gate.decide = allowed
+        assert await asked(acs1, CPE1) == PASSED
+        await break_guard(server)
+        for number, stanza in enumerate((
+            request(CPE1, "get", "u", SECRET),
+            f"<iq type='set' id='set' to='{CPE1}'>{payload_xml('u', SECRET)}</iq>",
+        )):  # fmt: skip
+            assert outcome(await acs1.send_raw_iq(stanza)) == UNDECIDED, number
+        async with online(server, "acs2") as acs2:  # the server lives
+            ping = "<iq type='get' id='ping' to='acs.test'><ping xmlns='urn:xmpp:ping'/></iq>"
+            assert (await acs2.send_raw_iq(ping)).type == "result"
+        assert len(cpe1.woken) == 1
+        await mend_guard(server)
+        await becomes(acs1, CPE1, PASSED, UNDECIDED, AWAY)
+    assert SECRET not in server_log(server)
+
+
+# --- open on purpose ------------------------------------------------------------------------------------------------
+
+
+async def test_the_emergency_bypass(server: Sandbox) -> None:
+    async with puppet(server) as gate, online(server, "cpe1") as cpe1, online(server, "acs1") as acs1:
+        gate.decide = denied
+        assert await asked(acs1, CPE1) == FORBIDDEN
+        logged = len(server_log(server))
+        await asyncio.to_thread(bypass, server, HOST, 5)
+        assert (await gate.status()).words["mode"] == "bypass"
+        assert "bypass" in await asyncio.to_thread(plugin_status, server, HOST)
+        assert await asked(acs1, CPE1) == PASSED
+        async with online(server, "rogue") as rogue:
+            assert await asked(rogue, CPE1) == PASSED
+        await acs1.send_raw(f"<message to='{CPE1}' type='chat'>\n{payload_xml('u', SECRET, '<x/>')}\n</message>")
+        await until(lambda: len(cpe1.woken) == 3)
+        assert (cpe1.woken[2].get("type"), cpe1.woken[2].text) == ("chat", "\n")
+        assert ((await gate.status())["bypassed"] >= 3, len(gate.checks)) == (True, 1)
+        await asyncio.to_thread(bypass, server, HOST, 0)
+        assert (await gate.status()).words["mode"] == "enforce"
+        assert await asked(acs1, CPE1) == FORBIDDEN
+        lines = [line for line in server_log(server)[logged:].splitlines() if "bypass" in line.lower()]
+        assert len(lines) >= 2, lines
+        for minutes in (-1, 1441):
+            with contextlib.suppress(AssertionError):  # whether the shell fails is the server's affair
+                await asyncio.to_thread(bypass, server, HOST, minutes)
+            assert (await gate.status()).words["mode"] == "enforce"
+        assert len(cpe1.woken) == 3
+    assert SECRET not in server_log(server)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox in which the plugin only logs."""
+    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param, Plugin(Mode.LOG_ONLY)) as running:
+        yield running
+
+
+async def test_log_only_lets_everything_through_and_says_what_it_would_refuse(
+    lenient: Sandbox, tmp_path: Path
+) -> None:
+    async with (
+        real_gate(lenient, tmp_path) as gate,
+        online(lenient, "cpe1") as cpe1,
+        online(lenient, "rogue") as rogue,
+        online(lenient, "acs1") as acs1,
+    ):
+        assert await asked(acs1, CPE1) == await asked(rogue, CPE1) == PASSED
+        assert len(cpe1.woken) == 2
+        await rogue.send_raw(f"<message to='{CPE1}' type='chat'>\n{payload_xml('u', SECRET, '<x/>')}\n</message>")
+        await until(lambda: len(cpe1.woken) == 3)
+        assert (cpe1.woken[2].get("type"), cpe1.woken[2].text) == ("chat", "\n")
+        async with asyncio.timeout(PATIENCE):
+            while "rogue@acs.test" not in refusals(lenient):  # the first may pass before there is a decision
+                assert await asked(rogue, CPE1) == PASSED
+        assert "acs1@acs.test" not in refusals(lenient)
+        async with asyncio.timeout(PATIENCE):
+            while not (proposed := json.loads(await gate.cli("jid", "suggest", "--json"))):
+                pass
+        assert [(item["requester"], item["target"]) for item in proposed] == [("rogue@acs.test", "00256D-0001")]
+        await gate.end(signal.SIGKILL)
+        assert await asked(rogue, CPE1) == PASSED
+        async with online(lenient, "acs2") as acs2:
+            assert await asked(acs2, CPE1) == PASSED
+    assert SECRET not in server_log(lenient)
+
+
+def refusals(sandbox: Sandbox) -> str:
+    """The lines of the log that tell of what would be refused."""
+    return "\n".join(line for line in server_log(sandbox).splitlines() if "refuse" in line)
