@@ -28,7 +28,8 @@ local checks_mt = { __index = checks };
 -- `cache`: the decisions. `clock`: seconds, monotonic. `counters`: asked, discarded. `send(id, requester, device)`
 -- sends a check and returns false when the component is not attached; `settle(item, allowed, reason)` is told what
 -- becomes of an item: allowed true or false, or nil and the reason of the refusal; it must not raise errors.
--- `after(seconds, callback)` returns a timer that can be stopped.
+-- `denied(check)` is told of a denial whose stanza did not wait for it. `after(seconds, callback)` returns a timer that
+-- can be stopped.
 local function new(parts)
 	parts.by_id, parts.by_pair, parts.of_domain = {}, {}, {};
 	parts.count, parts.waiting, parts.bytes = 0, 0, 0;
@@ -81,10 +82,18 @@ function checks:begin(requester, bare, to, device)
 	return check;
 end
 
--- Ask unless that is being done already; nobody waits for the answer.
+-- Ask unless that is being done already; nobody waits for the answer. Returns as `begin` does.
 function checks:refresh(requester, bare, to, device)
-	if not self.by_pair[pair_of(bare, device)] then return self:begin(requester, bare, to, device); end
-	return true;
+	local check = self.by_pair[pair_of(bare, device)];
+	if check then return check; end
+	return self:begin(requester, bare, to, device);
+end
+
+-- Ask about a stanza that does not wait, because nothing is refused.
+function checks:watch(requester, bare, to, device)
+	local check, reason = self:refresh(requester, bare, to, device);
+	if check then check.watched = true; end
+	return check, reason;
 end
 
 -- Let an item wait: { requester, size, … }. Returns true, or nil and the reason when it cannot.
@@ -157,6 +166,7 @@ end
 
 function checks:decided(check, decision)
 	self.cache:put(check.requester, check.bare, check.device, decision, self.clock());
+	if check.watched and not decision.allow then self.denied(check); end
 	while check.first <= check.last do
 		local item = check[check.first];
 		local allowed = self:known(check, item, decision);

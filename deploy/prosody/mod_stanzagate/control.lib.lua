@@ -38,12 +38,13 @@ function control:answer(event)
 		self:disbelieve("forged", "%s answers a check, but it is not the component: ignored", attr.from);
 		return true;
 	end
-	local element = attr.type == "result" and stanza:get_child("decision", xmlns);
-	local decision = element and self.decisions.read_decision(element);
-	if element and not decision then self:disbelieve("malformed", "A malformed decision counts as none"); end
+	local element = attr.type == "result" and #stanza.tags == 1 and stanza:get_child("decision", xmlns);
+	local decision = element and self.decisions.read_decision(element) or nil;
 	if decision then
 		local effect = decision.allow and "allowed" or "denied";
 		self.counters[effect] = self.counters[effect] + 1;
+	elseif attr.type == "result" then
+		self:disbelieve("malformed", "A malformed decision counts as none");
 	end
 	if not self.checks:answered(attr.id, decision) and decision then
 		self:disbelieve("late", "A decision that nobody waits for was ignored");
@@ -88,7 +89,7 @@ function control:request(event)
 	if not self:is_believed(event) then
 		self:disbelieve("forged", "%s asks for %s, but it is not the component: refused", stanza.attr.from, element.name);
 		reply = st.error_reply(stanza, "auth", "forbidden");
-	elseif stanza.attr.type ~= types[element.name] then
+	elseif stanza.attr.type ~= types[element.name] or #stanza.tags ~= 1 then
 		reply = st.error_reply(stanza, "modify", "bad-request");
 	else
 		reply = handler(self, event, element);

@@ -118,13 +118,14 @@ local function refuse(stanza, reason)
 	return true;
 end
 
--- What would have been refused, when nothing is.
+local function would_refuse(reason, what, from, to)
+	note("warn", reason, "Would be refused (%s): %s from %s to %s", reason, what, from, to);
+end
+
+-- Let a stanza pass that is not allowed, or not decided: then there is no reason yet.
 local function let_through(stanza, reason)
 	counters.bypassed = counters.bypassed + 1;
-	if reason then
-		local attr = stanza.attr;
-		note("warn", reason, "Would be refused (%s): %s from %s to %s", reason, stanza.name, attr.from, attr.to);
-	end
+	if reason then would_refuse(reason, stanza.name, stanza.attr.from, stanza.attr.to); end
 end
 
 -- Held stanzas: { requester, size, origin, stanza, normal }, where `normal` is nil for stanzas without a request and
@@ -183,8 +184,8 @@ local function undecided(event, stanza, carries, requester, bare, to, device, en
 	if not link:is_attached() then
 		reason = "not-attached";
 	elseif log_only then
-		done, reason = checks:refresh(requester, bare, to, device);
-		if done and not entry then return let_through(stanza); end
+		done, reason = checks:watch(requester, bare, to, device);
+		if done and not entry then return let_through(stanza); end -- what is denied later is told then
 	else
 		done, reason = hold(event, stanza, carries, requester, bare, to, device);
 		if done then return true; end
@@ -290,6 +291,7 @@ bypass = module:require "bypass".new(function () checks:fail_all("no-decision");
 link = module:require "link".new(component, protected(attached), protected(lost));
 checks = checking.new {
 	cache = cache, clock = clock, counters = counters, send = send_check, settle = settle,
+	denied = function (check) would_refuse("forbidden", "request", check.requester, check.to); end,
 	after = function (seconds, callback) return module:add_timer(seconds, callback); end,
 };
 sessions = module:require "sessions".new(host, component, module.saved_state and module.saved_state.seq or 0,
