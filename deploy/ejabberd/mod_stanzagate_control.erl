@@ -1,0 +1,120 @@
+%%% What the component and the administrator may ask of the guard: status, sessions, flush, bypass.
+-module(mod_stanzagate_control).
+
+-export([bypass/2, commands/0, decode_iq_subel/1, process_iq/1, status/1]).
+
+-include("xmpp.hrl").
+-include("ejabberd_commands.hrl").
+
+-define(LONGEST_BYPASS, 1440).    % minutes
+
+%% @doc Leave the payload as it is: no codec knows our namespace.
+-spec decode_iq_subel(xmlel()) -> xmlel().
+decode_iq_subel(Element) ->
+    Element.
+
+%% @doc Answer a request of our namespace to the guarded host. Only the component is believed.
+-spec process_iq(iq()) -> iq() | ignore.
+process_iq(#iq{from = From, to = #jid{lserver = Host}, type = Type, sub_els = [Element]} = IQ) ->
+    Guard = mod_stanzagate_guard:find(Host),
+    case believed(Guard, From) of
+        true -> asked(Guard, Type, Element, IQ);
+        false -> refused(IQ, xmpp:err_forbidden())
+    end.
+
+believed(#{component := Component, streams := Streams}, #jid{luser = <<>>, lserver = Component, lresource = <<>>}) ->
+    lists:member(self(), Streams);
+believed(_, _) ->
+    false.
+
+asked(#{host := Host}, get, #xmlel{name = <<"status">>}, IQ) ->
+    xmpp:make_iq_result(IQ, element(figures(Host)));
+asked(Guard, get, #xmlel{name = <<"sessions">>}, IQ) ->
+    mod_stanzagate_server:sessions(Guard, IQ),
+    ignore;
+asked(#{host := Host} = Guard, set, #xmlel{name = <<"flush">>} = Element, IQ) ->
+    case mod_stanzagate_policy:flush(Host, Element) of
+        {ok, What} ->
+            ok = mod_stanzagate_server:flush(Guard, What),
+            xmpp:make_iq_result(IQ);
+        malformed ->
+            mod_stanzagate_guard:count(Guard, discarded),
+            mod_stanzagate_guard:warn(Guard, disbelieved, "the component sent a flush that is malformed", []),
+            refused(IQ, xmpp:err_bad_request())
+    end;
+asked(_, _, _, IQ) ->
+    refused(IQ, xmpp:err_bad_request()).
+
+refused(IQ, Error) ->
+    xmpp:make_error(IQ#iq{sub_els = []}, Error).
+
+figures(Host) ->
+    #{cache := Cache, waiting := Waiting, watch := Watch} = Guard = mod_stanzagate_guard:find(Host),
+    #{epoch := Epoch, checks := Checks, sessions := Sessions, seq := Sequence} = mod_stanzagate_server:status(Host),
+    Counted = [{Name, mod_stanzagate_guard:counted(Guard, Name)}
+               || Name <- [hits, asked, allowed, denied, passed, bypassed, evicted, discarded]],
+    {[{mode, mod_stanzagate_guard:mode(Guard)}, {guard, Watch}, {epoch, Epoch},
+      {cached, mod_stanzagate_cache:count(Cache)}, {checks, Checks}, {held, mod_stanzagate_waiting:count(Waiting)},
+      {sessions, Sessions}, {seq, Sequence} | Counted],
+     [{Reason, mod_stanzagate_guard:counted(Guard, Reason)} || Reason <- mod_stanzagate_guard:reasons()]}.
+
+element({Figures, Refused}) ->
+    #xmlel{name = <<"status">>,
+           attrs = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"version">>, <<"1">>}
+                    | [{atom_to_binary(Name), text(Value)} || {Name, Value} <- Figures]],
+           children = [#xmlel{name = <<"refused">>,
+                              attrs = [{<<"reason">>, atom_to_binary(Reason)}, {<<"count">>, text(Count)}]}
+                       || {Reason, Count} <- Refused]}.
+
+text(Value) when is_atom(Value) -> atom_to_binary(Value);
+text(Value) when is_integer(Value) -> integer_to_binary(Value).
+
+%%% ejabberdctl
+
+%% @doc The commands of the administrator, for ejabberd_commands.
+-spec commands() -> [ejabberd_commands()].
+commands() ->
+    [#ejabberd_commands{name = stanzagate_status, tags = [stanzagate],
+                        desc = "Show what the Stanzagate guard of a host does and has counted",
+                        module = ?MODULE, function = status,
+                        args = [{host, binary}], args_desc = ["Guarded host"], args_example = [<<"cpe.example">>],
+                        result = {figures, {list, {figure, {tuple, [{name, string}, {value, string}]}}}},
+                        result_desc = "Figures of the moment, then counts since the module started"},
+     #ejabberd_commands{name = stanzagate_bypass, tags = [stanzagate],
+                        desc = "Let every connection request through, in an emergency",
+                        longdesc = "Everybody may wake every device of the host for so many minutes (1 to 1440), "
+                                   "or until the server restarts; 0 ends it. It is logged while it lasts.",
+                        module = ?MODULE, function = bypass,
+                        args = [{host, binary}, {minutes, integer}],
+                        args_desc = ["Guarded host", "Minutes, or 0 to end it"],
+                        args_example = [<<"cpe.example">>, 10],
+                        result = {res, restuple}}].
+
+%% @doc The figures of a host, to be read.
+-spec status(binary()) -> [{string(), binary()}] | {error, string()}.
+status(Host) ->
+    on(Host, fun(Prepared) ->
+                     {Figures, Refused} = figures(Prepared),
+                     [{atom_to_list(Name), text(Value)} || {Name, Value} <- Figures]
+                         ++ [{"refused " ++ atom_to_list(Reason), text(Count)} || {Reason, Count} <- Refused]
+             end).
+
+%% @doc Begin, prolong or end the bypass of a host.
+-spec bypass(binary(), integer()) -> {ok | error, string()} | {error, string()}.
+bypass(_, Minutes) when Minutes < 0; Minutes > ?LONGEST_BYPASS ->
+    {error, "minutes are a number from 0 to 1440"};
+bypass(Host, Minutes) ->
+    on(Host, fun(Prepared) ->
+                     ok = mod_stanzagate_server:bypass(Prepared, Minutes),
+                     {ok, case Minutes of
+                              0 -> "The policy is enforced.";
+                              _ -> "Everything passes for " ++ integer_to_list(Minutes) ++ " minutes."
+                          end}
+             end).
+
+on(Host, Act) ->
+    Prepared = jid:nameprep(Host),
+    case is_binary(Prepared) andalso gen_mod:is_loaded(Prepared, mod_stanzagate) of
+        true -> Act(Prepared);
+        false -> {error, "mod_stanzagate does not guard that host"}
+    end.

@@ -1,0 +1,144 @@
+%%% What every process knows of the guard on a host: how it is configured, where its tables are, what it has counted.
+%%%
+%%% It lies in persistent_term, so that who sends to a device reads it without a copy or a message.
+-module(mod_stanzagate_guard).
+
+-export([attached/1, change/2, count/2, count/3, counted/2, failed/2, find/1, forget/1, make/3, mode/1, warn/4]).
+-export([reasons/0]).
+-export_type([guard/0, mode/0, reason/0]).
+
+-include("logger.hrl").
+
+-type mode() :: enforce | 'log-only' | bypass.
+-type reason() :: forbidden | 'bad-request' | 'not-attached' | 'no-decision' | overload | crashed | answer.
+-type topic() :: refused | crashed | disbelieved.
+-type guard() :: #{host := binary(),
+                   component := binary(),
+                   mode := enforce | 'log-only',
+                   bypass := boolean(),
+                   watch := 'connection-requests' | everything,
+                   cache_size := pos_integer(),
+                   streams := [pid()],    % of the component: it is attached when there is one
+                   cache := mod_stanzagate_cache:cache(),
+                   asking := ets:tid(),    % the pairs that are being asked about
+                   waiting := mod_stanzagate_waiting:waiting(),
+                   counts := counters:counters_ref(),
+                   logged := atomics:atomics_ref()}.
+
+-define(COUNTS, [hits, asked, allowed, denied, passed, bypassed, evicted, discarded]).
+-define(REASONS, [forbidden, 'bad-request', 'not-attached', 'no-decision', overload, crashed, answer]).
+-define(TOPICS, [refused, crashed, disbelieved]).
+
+%% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
+-spec make(binary(), gen_mod:opts(), map()) -> guard().
+make(Host, Options, Tables) ->
+    Lasting = case persistent_term:get({?MODULE, Host}, none) of
+                  none ->
+                      #{waiting => mod_stanzagate_waiting:new(),
+                        counts => counters:new(length(?COUNTS ++ ?REASONS), [write_concurrency]),
+                        logged => atomics:new(2 * length(?TOPICS), [])};
+                  Old ->
+                      maps:with([waiting, counts, logged], Old)
+              end,
+    Guard = maps:merge(maps:merge(Lasting, settings(Options)),
+                       Tables#{host => Host, bypass => false, streams => []}),
+    persistent_term:put({?MODULE, Host}, Guard),
+    Guard.
+
+settings(#{component := Component, mode := Mode, guard := Watch, cache_size := Size}) ->
+    #{component => Component, mode => Mode, watch => Watch, cache_size => Size}.
+
+%% @doc Change it for everybody: options as they are configured, or parts of it.
+-spec change(guard(), {options, gen_mod:opts()} | map()) -> guard().
+change(Guard, {options, Options}) ->
+    change(Guard, settings(Options));
+change(#{host := Host} = Guard, Changes) ->
+    Changed = maps:merge(Guard, Changes),
+    persistent_term:put({?MODULE, Host}, Changed),
+    Changed.
+
+%% @doc The guard of a host; it is an error when there is none.
+-spec find(binary()) -> guard().
+find(Host) ->
+    persistent_term:get({?MODULE, Host}).
+
+%% @doc There is no guard any more.
+-spec forget(guard()) -> ok.
+forget(#{host := Host, waiting := Waiting}) ->
+    persistent_term:erase({?MODULE, Host}),
+    mod_stanzagate_waiting:delete(Waiting).
+
+-spec mode(guard()) -> mode().
+mode(#{bypass := true}) -> bypass;
+mode(#{mode := Mode}) -> Mode.
+
+-spec attached(guard()) -> boolean().
+attached(#{streams := Streams}) ->
+    Streams =/= [].
+
+-spec reasons() -> [reason()].
+reasons() ->
+    ?REASONS.
+
+%% @doc Count a stanza or a decision, by kind or by the reason for which it was refused.
+-spec count(guard(), atom()) -> ok.
+count(Guard, What) ->
+    count(Guard, What, 1).
+
+-spec count(guard(), atom(), non_neg_integer()) -> ok.
+count(#{counts := Counts}, What, Number) ->
+    counters:add(Counts, slot(What), Number).
+
+-spec counted(guard(), atom()) -> non_neg_integer().
+counted(#{counts := Counts}, What) ->
+    counters:get(Counts, slot(What)).
+
+slot(hits) -> 1;
+slot(asked) -> 2;
+slot(allowed) -> 3;
+slot(denied) -> 4;
+slot(passed) -> 5;
+slot(bypassed) -> 6;
+slot(evicted) -> 7;
+slot(discarded) -> 8;
+slot(forbidden) -> 9;
+slot('bad-request') -> 10;
+slot('not-attached') -> 11;
+slot('no-decision') -> 12;
+slot(overload) -> 13;
+slot(crashed) -> 14;
+slot(answer) -> 15.
+
+%% @doc Warn in the log, once a second for each topic; says how many warnings were left out since the last one.
+-spec warn(guard(), topic(), io:format(), [term()]) -> ok.
+warn(#{host := Host, logged := Logged}, Topic, Format, Arguments) ->
+    Slot = topic(Topic),
+    Now = erlang:monotonic_time(second),
+    Last = atomics:get(Logged, Slot),
+    case Last =/= Now andalso atomics:compare_exchange(Logged, Slot, Last, Now) of
+        ok ->
+            case atomics:exchange(Logged, Slot + 1, 0) of
+                0 -> ?WARNING_MSG("~ts: " ++ Format, [Host | Arguments]);
+                More -> ?WARNING_MSG("~ts: " ++ Format ++ " (and ~B more like this)", [Host] ++ Arguments ++ [More])
+            end;
+        _ ->
+            atomics:add(Logged, Slot + 1, 1)
+    end.
+
+topic(refused) -> 1;
+topic(crashed) -> 3;
+topic(disbelieved) -> 5.
+
+%% @doc Log where and how something failed, without any of the data: that may hold credentials.
+-spec failed(guard(), {atom(), term(), list()}) -> ok.
+failed(Guard, {Class, Reason, Stack}) ->
+    Places = [io_lib:format("~s:~s/~b line ~b", [Module, Function, arity(Arity), proplists:get_value(line, Info, 0)])
+              || {Module, Function, Arity, Info} <- lists:sublist(Stack, 5)],
+    warn(Guard, crashed, "the guard failed: ~s ~s in ~s", [Class, kind(Reason), lists:join(" < ", Places)]).
+
+kind(Reason) when is_atom(Reason) -> atom_to_list(Reason);
+kind(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> atom_to_list(element(1, Reason));
+kind(_) -> "failure".
+
+arity(Arguments) when is_list(Arguments) -> length(Arguments);
+arity(Arity) -> Arity.
