@@ -82,12 +82,14 @@ class Wire:
     :ivar jid: full JID of a client, domain of a component or of a remote server.
     :ivar kept: every stanza that came, as it came, oldest first.
     :ivar answers: results and errors of any kind of stanza, by id.
+    :ivar ended: whether the other side has ended it.
     """
 
     def __init__(self, jid: str, stream: Stream) -> None:
         self.jid = jid
         self.kept: list[bytes] = []
         self.answers: defaultdict[str, list[Answer]] = defaultdict(list)
+        self.ended = False
         self._stream = stream
         self._splitter = Splitter()
         self._arrived = asyncio.Event()
@@ -102,13 +104,12 @@ class Wire:
         :param reader: whence, when the answers come by a connection of their own.
         """
         reader = reader or self._stream._reader
-        while data := await reader.read(1 << 16):
-            with contextlib.suppress(expat.ExpatError):  # </stream:stream>
-                for stanza in self._splitter.take(data):
-                    await self._take(stanza)
+        while not self.ended:
+            data = await reader.read(1 << 16)
+            self.ended = not data or data.endswith(b"</stream:stream>")
+            for stanza in self._splitter.take(data):
+                await self._take(stanza)
             self._arrived.set()
-            if data.endswith(b"</stream:stream>"):
-                return
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until what came makes `condition` true."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.interop.clients import Answer, client
 from tests.interop.conftest import Sandbox
 from tests.interop.plugin import GATE, Policy, Recorder, Wire, addressed, component, parsed, raw, recorder, request
-from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, OFFLINE, OK, TARGET, condition
+from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, OFFLINE, OK, TARGET, condition, sender
 
 GATEWAY = "cpe1\\40cpe.test@cr.cpe.test"
 
@@ -88,6 +90,40 @@ def payloads(cpe: Recorder) -> list[bytes]:
     return [stanza for stanza in cpe.others if b"onnectionRequest" in stanza or b"xmppConnReq" in stanza]
 
 
+async def test_the_other_sessions_of_a_device_pass_no_payload_on(sandbox: Sandbox) -> None:
+    """What has no address goes to all sessions of the account, and so does its presence."""
+    stanzas = (
+        f"<presence>{OK}</presence>",
+        f"<message type='chat' id='m'>{OK}</message>",
+        f"<message type='headline'><x xmlns='urn:x'>{OK}</x></message>",
+        f"<iq type='get' id='i'>{OK}</iq>",
+        f"<iq type='set' id='s'>{OK}</iq>",
+        f"<presence type='unavailable'>{OK}</presence>",
+    )
+    async with recorder(sandbox, 1) as cpe, raw(sandbox, "cpe1", "other") as other, raw(sandbox, "acs1") as acs1:
+        for _ in range(2):  # the second time the decision is known
+            await other.send(*stanzas)
+            assert condition(await other.ask(request(TARGET, "last"))) == FORBIDDEN
+            del other.answers["last"]
+        await acs1.ask(request(TARGET, "marker"))
+        assert payloads(cpe) == []
+        assert [asked.id for asked in cpe.requests] == ["marker"]
+
+
+@pytest.mark.parametrize("via", ["component", "remote"])
+async def test_nobody_speaks_as_another(sandbox: Sandbox, tmp_path: Path, via: str) -> None:
+    """The server holds components and remote servers to their own domains; the plugin relies on that."""
+    async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1:
+        for address in (GATE, "cr.cpe.test", acs1.jid, "cpe.test", TARGET):
+            async with sender(sandbox, via, tmp_path) as liar:
+                await liar.send(addressed(request(TARGET, "lie"), address))
+                await liar.send(addressed(request(TARGET, "truth"), f"rogue@{liar.jid}/r"))
+                await liar.until(lambda liar=liar: liar.ended or liar.answers)  # type: ignore[misc]
+        await acs1.ask(request(TARGET, "marker"))
+        assert [asked.id for asked in cpe.requests] == ["marker"]
+        assert cpe.others == []
+
+
 LATER = tuple(
     f"<{name} id='{number}.{suffix}' type='{kind}' to='{to}'>{OK}</{name}>"
     for number, (name, kind) in enumerate((
@@ -99,13 +135,13 @@ LATER = tuple(
 """What a server keeps, or might keep, for a device that is away."""
 
 
-@pytest.mark.parametrize("sender", ["acs@spare1.test/r", "rogue@spare1.test/r"])
-async def test_nothing_is_kept_for_a_device_that_is_away(sandbox: Sandbox, sender: str) -> None:
-    allowed = sender.startswith("acs@")
+@pytest.mark.parametrize("address", ["acs@spare1.test/r", "rogue@spare1.test/r"])
+async def test_nothing_is_kept_for_a_device_that_is_away(sandbox: Sandbox, address: str) -> None:
+    allowed = address.startswith("acs@")
     with Policy(sandbox).holding(("allow", "acs@spare1.test", LOCAL)):
         async with component(sandbox) as spare, raw(sandbox, "acs1") as acs1:
-            await spare.send(*(addressed(stanza, sender) for stanza in LATER))
-            await spare.ask(addressed(request(TARGET, "last"), sender))
+            await spare.send(*(addressed(stanza, address) for stanza in LATER))
+            await spare.ask(addressed(request(TARGET, "last"), address))
             for id in (parsed(stanza.encode()).get("id", "") for stanza in LATER):
                 (answer,) = spare.answers[id]
                 good = {OFFLINE if id.startswith("5.") else BAD_REQUEST} if allowed else {FORBIDDEN}

@@ -231,7 +231,7 @@ ALLOWED = {
     "acs1": "",  # a user of another host of the server
     "soc1": "",
     "cpe3": "",  # another device, a user of the device's own host
-    "component": "acs@spare1.test/r",
+    "component": "acs@spare1.test/<&>\"' \u00e9",
     "remote": f"acs@{REMOTE}/r",
 }
 DENIED = {
@@ -240,6 +240,7 @@ DENIED = {
     "cpe2": "",
     "cpe1": "",  # the device's own account
     "component": "rogue@spare1.test/r",
+    "domain": "spare1.test",
     "remote": f"rogue@{REMOTE}/r",
 }
 """Who sends, by account or kind, and the address that those write who must write one themselves."""
@@ -254,8 +255,8 @@ def rules(sandbox: Sandbox) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def sender(sandbox: Sandbox, name: str, folder: Path) -> AsyncIterator[Wire]:
-    opened = {"component": component(sandbox), "remote": remote(sandbox, folder)}.get(name) or raw(sandbox, name)
-    async with opened as wire:
+    opened = {"component": component(sandbox), "domain": component(sandbox), "remote": remote(sandbox, folder)}
+    async with opened.get(name) or raw(sandbox, name) as wire:
         yield wire
 
 
