@@ -27,18 +27,24 @@ HOST, LOCAL = "cpe.test", "cpe1@cpe.test"
 TARGET = f"{LOCAL}/tr069"
 OK = f"<connectionRequest {NS}><username>u</username><password>p</password></connectionRequest>"
 DEPTH = 5_000
+Outcome = tuple[str, str] | None
 FORBIDDEN, BAD_REQUEST = ("auth", "forbidden"), ("modify", "bad-request")
 OFFLINE = ("cancel", "service-unavailable")
+DONE = ("", "")
 
 
 class Fate(Enum):
-    """What becomes of a shape when its requester is allowed; one who is not gets `FORBIDDEN`, or nothing."""
+    """What the sender may hear when it is allowed; who is not gets `FORBIDDEN`. None is nothing."""
 
-    DELIVERED = "in normal form, once; the device's answer comes back"
-    REFUSED = "bad-request"
-    REFUSED_QUIETLY = "bad-request, but the requester's own server may keep the answer to itself"
-    DROPPED = "nobody hears of it again"
-    ABSENT = "the server says that nobody is there"
+    DELIVERED = (DONE,)
+    REFUSED = (BAD_REQUEST,)
+    MENDED_OR_REFUSED = (DONE, BAD_REQUEST)
+    """ejabberd drops text beside a payload before the plugin is asked."""
+    REFUSED_QUIETLY = (BAD_REQUEST, None)
+    """The sender's own server may keep the answer to itself."""
+    DROPPED = (None,)
+    ABSENT = (OFFLINE,)
+    """The server says that nobody is there."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Shape:
     fate: Fate = Fate.REFUSED
     to: str = TARGET
     seen: tuple[str, str] = ("u", "p")
-    own: tuple[str, str] | None = None
+    own: Outcome = None
 
     def written(self, prefix: str, sender: str) -> str:
         """As it is sent; `prefix` makes its id one of its own."""
@@ -72,7 +78,7 @@ def filled(user: str, word: str) -> str:
     return f"<connectionRequest {NS}><username>{user}</username><password>{word}</password></connectionRequest>"
 
 
-def bad(name: str, payload: str, own: tuple[str, str] | None = None) -> Shape:
+def bad(name: str, payload: str, own: Outcome = None) -> Shape:
     """A get that cannot be mended."""
     return Shape(name, f"<iq type='get' $A>{payload}</iq>", own=own)
 
@@ -159,8 +165,8 @@ MALFORMED = (
     bad("text", OK.replace("<password>", "text<password>")),
     bad("text-cdata", OK.replace("<password>", "<![CDATA[x]]><password>")),
     bad("text-no-break-space", OK.replace("<password>", "\u00a0<password>")),
-    bad("text-in-the-stanza", f"text{OK}"),
-    bad("text-behind", f"{OK}text"),
+    Shape("text-in-the-stanza", f"<iq type='get' $A>text{OK}</iq>", Fate.MENDED_OR_REFUSED),
+    Shape("text-behind", f"<iq type='get' $A>{OK}text</iq>", Fate.MENDED_OR_REFUSED),
     bad("one-more-child", OK.replace("<password>", "<more/><password>")),
     bad("one-more-child-of-another", OK.replace("<password>", "<more xmlns='urn:x'/><password>")),
     bad("child-in-the-user-name", OK.replace("u</username>", "u<b/></username>")),
@@ -272,59 +278,59 @@ async def settled(wire: Wire, address: str, cpe: Recorder, acs1: Wire, name: str
     assert f"{name}.marker" in cpe.counted()
 
 
+def acceptable(shape: Shape, name: str, *, allowed: bool) -> set[Outcome]:
+    """What `name` may hear of a shape; None is nothing."""
+    found = set(shape.fate.value) if allowed else {None if told is None else FORBIDDEN for told in shape.fate.value}
+    by_server = {OFFLINE, shape.own} if allowed else {shape.own}
+    if shape.own:
+        found.add(shape.own)
+    if name.startswith("cpe") and found & by_server:
+        found.add(None)  # ejabberd's own errors echo the payload, so they do not reach a guarded host
+    return found
+
+
+async def sent_and_settled(wire: Wire, address: str, name: str, acs1: Wire, *, allowed: bool) -> None:
+    """Send all shapes and wait until all are decided and, if allowed, delivered; each has an acceptable answer."""
+    last = request(TARGET, f"{name}.last")
+    await wire.send(*(shape.written(name, address) for shape in SHAPES))
+    await wire.ask(addressed(last, address) if address else last)
+    await acs1.ask(request(TARGET, f"{name}.marker"))
+    hoped_for = {shape: acceptable(shape, name, allowed=allowed) for shape in SHAPES}
+    await wire.answered(*(f"{name}.{shape.name}" for shape, outcomes in hoped_for.items() if None not in outcomes))
+    wrong: dict[str, object] = {}
+    for shape, outcomes in hoped_for.items():
+        answers = wire.answers.get(f"{name}.{shape.name}", [])
+        told: Outcome = condition(answers[0]) if answers else None
+        places = {prepare(answer.sender) for answer in answers} - {prepare(shape.to)}
+        echoed = any(answer.payload_echoed for answer in answers) and told not in (OFFLINE, shape.own)
+        if told not in outcomes or places or echoed or len(answers) > 1:
+            wrong[shape.name] = answers
+    assert wrong == {}
+
+
 @pytest.mark.parametrize("name", ALLOWED)
 async def test_an_allowed_requester_is_heard_in_normal_form_or_not_at_all(
     sandbox: Sandbox, tmp_path: Path, name: str
 ) -> None:
     address = ALLOWED[name]
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, sender(sandbox, name, tmp_path) as wire:
-        await wire.send(*(shape.written(name, address) for shape in SHAPES))
-        await settled(wire, address, cpe, acs1, name)
-        loud = [shape for shape in SHAPES if shape.fate not in (Fate.DROPPED, Fate.REFUSED_QUIETLY)]
-        await wire.answered(*(f"{name}.{shape.name}" for shape in loud))
-        assert (
-            wrong(wire, name, dict.fromkeys(Fate, BAD_REQUEST) | {Fate.DELIVERED: ("", ""), Fate.ABSENT: OFFLINE})
-            == {}
-        )
-        delivered = [shape for shape in SHAPES if shape.fate is Fate.DELIVERED]
-        seen = {asked.id: asked for asked in cpe.requests}
-        assert {shape.name: seen[f"{name}.{shape.name}"][-2:] for shape in delivered} == {
-            shape.name: shape.seen for shape in delivered
-        }
-        assert {(asked.sender, asked.to) for asked in cpe.requests if asked.sender != acs1.jid} == {
-            (address or wire.jid, TARGET)
-        }
-        expected = [f"{name}.{shape}" for shape in (*(shape.name for shape in delivered), "last")]
-        assert [asked.id for asked in cpe.requests] == [*expected, f"{name}.marker"]
+        await sent_and_settled(wire, address, name, acs1, allowed=True)
+        passed = [shape for shape in SHAPES if f"{name}.{shape.name}" in accepted(wire)]
+        *requests, last, marker = cpe.requests
+        assert {(asked.sender, asked.to) for asked in requests} == {(address or wire.jid, TARGET)}
+        assert [asked[2:] for asked in requests] == [(f"{name}.{shape.name}", *shape.seen) for shape in passed]
+        assert (last.id, marker.id) == (f"{name}.last", f"{name}.marker")
         assert cpe.others == []
+
+
+def accepted(wire: Wire) -> set[str]:
+    """The ids of what the device says it got."""
+    return {id for id, answers in wire.answers.items() if answers and answers[0].type == "result"}
 
 
 @pytest.mark.parametrize("name", DENIED)
 async def test_nothing_of_a_stranger_reaches_a_device(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
-    address = DENIED[name]
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, sender(sandbox, name, tmp_path) as wire:
-        await wire.send(*(shape.written(name, address) for shape in SHAPES))
-        await settled(wire, address, cpe, acs1, name)
-        loud = [shape for shape in SHAPES if shape.fate not in (Fate.DROPPED, Fate.REFUSED_QUIETLY)]
-        await wire.answered(*(f"{name}.{shape.name}" for shape in loud))
-        assert wrong(wire, name, dict.fromkeys(Fate, FORBIDDEN)) == {}
+        await sent_and_settled(wire, DENIED[name], name, acs1, allowed=False)
         assert [asked.id for asked in cpe.requests] == [f"{name}.marker"]
         assert cpe.others == []
-
-
-def wrong(wire: Wire, prefix: str, expected: dict[Fate, tuple[str, str]]) -> dict[str, object]:
-    """The shapes whose answer is not the expected one, or not from where the request went, or echoes it."""
-    found: dict[str, object] = {}
-    for shape in SHAPES:
-        answers = wire.answers.get(f"{prefix}.{shape.name}", [])
-        conditions = [condition(answer) for answer in answers]
-        if shape.fate is Fate.DROPPED:
-            good = not answers
-        elif shape.fate is Fate.REFUSED_QUIETLY:
-            good = set(conditions) <= {expected[shape.fate]}
-        else:
-            good = conditions in ([expected[shape.fate]], [shape.own])
-        elsewhere = {answer.sender for answer in answers} - {prepare(shape.to).full}
-        if not good or elsewhere or any(answer.payload_echoed for answer in answers):
-            found[shape.name] = answers
-    return found
