@@ -16,27 +16,38 @@ local function hosts_of(wanted)
 	return found;
 end
 
-local function describe(print, host, found)
-	local refused, line = {}, "  %-10s %s";
+local function mode_of(found)
+	if not found.bypass_left then return found.mode; end
+	return format("%s, %d min left: NOTHING IS REFUSED", found.mode, found.bypass_left);
+end
+
+local function refusals_of(found)
+	local refused = {};
 	for _, item in ipairs(found.refused) do
 		if item.count > 0 then refused[#refused + 1] = format("%s %d", item.reason, item.count); end
 	end
-	local mode = found.mode;
-	if found.bypass_left then mode = format("%s, %d min left: NOTHING IS REFUSED", mode, found.bypass_left); end
+	return #refused > 0 and concat(refused, ", ") or "none";
+end
+
+local function describe(print, host, found)
+	local function line(name, ...)
+		print(format("  %-10s %s", name, format(...)));
+	end
 	print(host);
-	print(format(line, "mode", mode));
-	print(format(line, "guard", found.guard));
-	print(format(line, "component", format("%s, %s", found.component or "none configured",
-		found.attached and "attached" or "NOT ATTACHED")));
-	print(format(line, "policy", format("epoch %d, %d decisions cached (at most %d), %d evicted",
-		found.epoch, found.cached, found.cache_size, found.evicted)));
-	print(format(line, "now", format("%d checks in flight, %d stanzas held, %d sessions",
-		found.checks, found.held, found.sessions)));
-	print(format(line, "requests", format("%d passed, %d let through undecided or not allowed, %d decided from cache",
-		found.passed, found.bypassed, found.hits)));
-	print(format(line, "decisions", format("%d asked, %d allowed, %d denied, %d not believed or outdated",
-		found.asked, found.allowed, found.denied, found.discarded)));
-	print(format(line, "refused", #refused > 0 and concat(refused, ", ") or "none"));
+	line("mode", "%s", mode_of(found));
+	line("guard", "%s", found.guard);
+	line("component", "%s, %s", found.component or "none configured", found.attached and "attached" or "NOT ATTACHED");
+	line("epoch", "%d", found.epoch);
+	line("cached", "%d decisions of at most %d, %d pushed out so far", found.cached, found.cache_size, found.evicted);
+	line("checks", "%d in flight", found.checks);
+	line("held", "%d stanzas", found.held);
+	line("sessions", "%d", found.sessions);
+	line("passed", "%d", found.passed);
+	line("bypassed", "%d let through that were not allowed, or not decided", found.bypassed);
+	line("hits", "%d decided from the cache", found.hits);
+	line("asked", "%d: allowed %d, denied %d, not believed or outdated %d",
+		found.asked, found.allowed, found.denied, found.discarded);
+	line("refused", "%s", refusals_of(found));
 end
 
 function commands:status(host)
