@@ -64,11 +64,11 @@ async def test_presence_with_a_payload_does_not_reach_those_who_subscribed(sandb
             await other.send(f"<presence>{OK}</presence>", f"<presence type='unavailable'>{OK}</presence>")
             await other.send(presence("second"), f"<presence>{OK}</presence>")
             await cpe.until(lambda: b"second" in cpe.others[-1])
-            assert payloads(cpe) == []
+            assert cpe.payloads() == []
         async with recorder(sandbox, 1) as cpe:  # it is told the last presence of everybody
             await other.ask(request(TARGET, "settled"))
             await acs1.ask(request(TARGET, "marker"))
-            assert payloads(cpe) == []
+            assert cpe.payloads() == []
             assert [asked.id for asked in cpe.requests if asked.sender == acs1.jid] == ["marker"]
             await cpe.send(f"<presence type='unsubscribe' to='{bare}'/>")
 
@@ -83,11 +83,6 @@ async def subscribed(cpe: Recorder, bare: str, other: Wire) -> None:
 
 def presence(status: str) -> str:
     return f"<presence><status>{status}</status></presence>"
-
-
-def payloads(cpe: Recorder) -> list[bytes]:
-    """What came with a payload and was not in normal form."""
-    return [stanza for stanza in cpe.others if b"onnectionRequest" in stanza or b"xmppConnReq" in stanza]
 
 
 async def test_the_other_sessions_of_a_device_pass_no_payload_on(sandbox: Sandbox) -> None:
@@ -106,7 +101,7 @@ async def test_the_other_sessions_of_a_device_pass_no_payload_on(sandbox: Sandbo
             assert condition(await other.ask(request(TARGET, "last"))) == FORBIDDEN
             del other.answers["last"]
         await acs1.ask(request(TARGET, "marker"))
-        assert payloads(cpe) == []
+        assert cpe.payloads() == []
         assert [asked.id for asked in cpe.requests] == ["marker"]
 
 
