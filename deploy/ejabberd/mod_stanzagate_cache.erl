@@ -4,7 +4,7 @@
 %%% first, and an allowed requester goes only when no denial is left, so strangers never push out those who are allowed.
 -module(mod_stanzagate_cache).
 
--export([clear/1, find/3, flush/4, new/0, shrink/2, count/1, store/5]).
+-export([clear/1, count/1, delete/1, find/3, flush/4, new/0, shrink/2, sound/1, store/5]).
 -export_type([age/0, cache/0, effect/0]).
 
 -include("xmpp.hrl").
@@ -26,6 +26,16 @@ new() ->
 -spec count(cache()) -> non_neg_integer().
 count(#cache{entries = Entries}) ->
     ets:info(Entries, size).
+
+%% @doc Whether its tables are there.
+-spec sound(cache()) -> boolean().
+sound(#cache{entries = Entries, order = Order}) ->
+    ets:info(Entries, id) =/= undefined andalso ets:info(Order, id) =/= undefined.
+
+-spec delete(cache()) -> ok.
+delete(#cache{entries = Entries, order = Order}) ->
+    _ = [ets:delete(Table) || Table <- [Entries, Order], ets:info(Table, id) =/= undefined],
+    ok.
 
 %% @doc What is known of a requester and a device, and whether it is still good.
 -spec find(cache(), jid(), jid()) -> {age(), effect()} | none.

@@ -3,7 +3,7 @@
 %%% A table of the pairs can be read and marked by senders, so that a flood of requests asks for one refresh.
 -module(mod_stanzagate_checks).
 
--export([again/3, find/3, finish/2, finish_all/1, mark/2, new/1, open/2, count/1, start/5, table/0]).
+-export([again/3, count/1, find/3, finish/2, finish_all/1, mark/2, new/1, open/2, start/5, table/0]).
 -export_type([checks/0]).
 
 -include("xmpp.hrl").

@@ -3,8 +3,8 @@
 %%% It lies in persistent_term, so that who sends to a device reads it without a copy or a message.
 -module(mod_stanzagate_guard).
 
--export([attached/1, change/2, count/2, count/3, counted/2, failed/2, find/1, forget/1, make/3, mode/1, warn/4]).
--export([reasons/0]).
+-export([attached/1, change/2, count/2, count/3, counted/2, failed/2, find/1, forget/1, make/3, mode/1,
+         reasons/0, repair/2, sound/1, warn/4]).
 -export_type([guard/0, mode/0, reason/0]).
 
 -include("logger.hrl").
@@ -37,13 +37,30 @@ make(Host, Options, Tables) ->
                       #{waiting => mod_stanzagate_waiting:new(),
                         counts => counters:new(length(?COUNTS ++ ?REASONS), [write_concurrency]),
                         logged => atomics:new(2 * length(?TOPICS), [])};
-                  Old ->
-                      maps:with([waiting, counts, logged], Old)
+                  #{waiting := Waiting} = Old ->
+                      (maps:with([counts, logged], Old))#{waiting => repaired(Waiting)}
               end,
-    Guard = maps:merge(maps:merge(Lasting, settings(Options)),
-                       Tables#{host => Host, bypass => false, streams => []}),
-    persistent_term:put({?MODULE, Host}, Guard),
-    Guard.
+    Fresh = (maps:merge(Lasting, settings(Options)))#{host => Host, bypass => false, streams => []},
+    change(maps:merge(Fresh, Tables), #{}).
+
+repaired(Waiting) ->
+    case mod_stanzagate_waiting:sound(Waiting) of
+        true -> Waiting;
+        false ->
+            mod_stanzagate_waiting:delete(Waiting),
+            mod_stanzagate_waiting:new()
+    end.
+
+%% @doc Go on after a failure, with new tables in place of those that are not trusted any more.
+-spec repair(guard(), map()) -> guard().
+repair(#{waiting := Waiting} = Guard, Tables) ->
+    change(Guard, Tables#{waiting => repaired(Waiting)}).
+
+%% @doc Whether all tables are there.
+-spec sound(guard()) -> boolean().
+sound(#{cache := Cache, asking := Asking, waiting := Waiting}) ->
+    mod_stanzagate_cache:sound(Cache) andalso mod_stanzagate_waiting:sound(Waiting)
+        andalso ets:info(Asking, id) =/= undefined.
 
 settings(#{component := Component, mode := Mode, guard := Watch, cache_size := Size}) ->
     #{component => Component, mode => Mode, watch => Watch, cache_size => Size}.

@@ -61,10 +61,15 @@ ask(#{asking := Asking} = Guard, Pair, From, To) ->
 look_after(Guard) ->
     tell(Guard, look_after).
 
-%% @doc The component has attached by this stream.
--spec attached(binary(), pid()) -> ok.
+%% @doc The component has attached by this stream. When this returns it can be asked, if the guard is not too busy; if
+%% there is none at the moment, the next one finds the stream.
+-spec attached(binary(), pid()) -> ok | failed.
 attached(Host, Stream) ->
-    gen_server:cast(name(Host), {attached, Stream}).
+    try
+        gen_server:call(name(Host), {attached, Stream})
+    catch
+        exit:_ -> ok
+    end.
 
 -spec session(binary(), mod_stanzagate_sessions:session()) -> ok.
 session(Host, Session) ->
@@ -121,17 +126,15 @@ handle_call(status, _, #state{known = Known, checks = Checks, book = Book} = Sta
     {reply, #{epoch => Known, checks => mod_stanzagate_checks:count(Checks), seq => Sequence,
               sessions => mod_stanzagate_sessions:count(Book)}, State};
 handle_call(Request, _, State) ->
-    case protected(fun() -> {ok, called(Request, State)} end, State) of
-        {ok, Next} -> {reply, ok, Next};
-        {failed, Next} -> {reply, failed, Next}
-    end.
+    {Result, Next} = protected(fun() -> called(Request, State) end, State),
+    {reply, Result, Next}.
 
 handle_cast(Message, State) ->
-    {_, Next} = protected(fun() -> {ok, told(Message, State)} end, State),
+    {_, Next} = protected(fun() -> told(Message, State) end, State),
     {noreply, Next}.
 
 handle_info(Message, State) ->
-    {_, Next} = protected(fun() -> {ok, noticed(Message, State)} end, State),
+    {_, Next} = protected(fun() -> noticed(Message, State) end, State),
     {noreply, Next}.
 
 terminate(_, #state{guard = Guard}) ->
@@ -142,23 +145,26 @@ code_change(_, State, _) ->
 
 protected(Step, State) ->
     try
-        Step()
+        {ok, Step()}
     catch
         Class:Reason:Stack -> {failed, recover({Class, Reason, Stack}, State)}
     end.
 
 %% Nothing that was known before a failure is trusted; the sessions are, they are nobody's right.
-recover(Failure, #state{guard = Guard, checks = Checks} = State) ->
+recover(Failure, #state{guard = #{cache := Cache, asking := Marks} = Guard} = State) ->
     mod_stanzagate_guard:failed(Guard, Failure),
-    mod_stanzagate_release:settle_all(Guard, fun(_) -> crashed end),
-    _ = catch mod_stanzagate_checks:finish_all(Checks),
+    mod_stanzagate_cache:delete(Cache),
+    _ = ets:info(Marks, id) =:= undefined orelse ets:delete(Marks),
     Asking = mod_stanzagate_checks:table(),
-    Fresh = #{cache => mod_stanzagate_cache:new(), asking => Asking},
-    State#state{guard = mod_stanzagate_guard:change(Guard, Fresh), checks = mod_stanzagate_checks:new(Asking)}.
+    Repaired = mod_stanzagate_guard:repair(Guard, #{cache => mod_stanzagate_cache:new(), asking => Asking}),
+    mod_stanzagate_release:settle_all(Repaired, fun(_) -> crashed end),
+    State#state{guard = Repaired, checks = mod_stanzagate_checks:new(Asking)}.
 
 called({flush, {Epoch, Requester, Device}}, #state{guard = #{cache := Cache}, known = Known} = State) ->
     mod_stanzagate_cache:flush(Cache, Epoch, Requester, Device),
     State#state{known = max(Known, Epoch)};
+called({attached, Stream}, State) ->
+    attach(Stream, State);
 called({bypass, Minutes}, State) ->
     bypassing(Minutes, State);
 called({reload, Options}, State) ->
@@ -173,16 +179,14 @@ told({ask, Pair, From, To}, #state{guard = Guard, checks = Checks} = State) ->
             {_, Next} = mod_stanzagate_checks:start(Guard, Pair, From, To, Checks),
             State#state{checks = Next}
     end;
-told({attached, Stream}, State) ->
-    attach(Stream, State);
 told({session, Session}, State) ->
     begun(Session, State);
 told({sessions, IQ}, #state{book = Book} = State) ->
     {_, All} = mod_stanzagate_sessions:all(Book),
     ejabberd_router:route(xmpp:make_iq_result(IQ, All)),
     State;
-told(look_after, #state{guard = #{cache := Cache}} = State) ->
-    _ = mod_stanzagate_cache:count(Cache) + 0,    % fails when the table is gone
+told(look_after, #state{guard = Guard} = State) ->
+    true = mod_stanzagate_guard:sound(Guard),
     State.
 
 noticed({iq_reply, Answer, {Pair, Reference}}, State) ->

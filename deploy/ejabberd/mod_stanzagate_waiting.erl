@@ -5,7 +5,7 @@
 %%% when that fails, the next one still answers everybody.
 -module(mod_stanzagate_waiting).
 
--export([add/5, addresses/1, any/2, count/1, delete/1, new/0, of_pair/2, pair/2, pairs/1, settle/3, waited/1]).
+-export([add/5, addresses/1, any/2, count/1, delete/1, new/0, of_pair/2, pair/2, pairs/1, settle/3, sound/1, waited/1]).
 -export_type([held/0, pair/0, row/0, waiting/0]).
 
 -include("xmpp.hrl").
@@ -29,10 +29,14 @@ new() ->
              pairs = ets:new(mod_stanzagate_pairs, Options),
              totals = atomics:new(2, [])}.
 
+%% @doc Whether its tables are there.
+-spec sound(waiting()) -> boolean().
+sound(#waiting{rows = Rows, pairs = Pairs}) ->
+    ets:info(Rows, id) =/= undefined andalso ets:info(Pairs, id) =/= undefined.
+
 -spec delete(waiting()) -> ok.
 delete(#waiting{rows = Rows, pairs = Pairs}) ->
-    ets:delete(Rows),
-    ets:delete(Pairs),
+    _ = [ets:delete(Table) || Table <- [Rows, Pairs], ets:info(Table, id) =/= undefined],
     ok.
 
 -spec pair(jid(), jid()) -> pair().
