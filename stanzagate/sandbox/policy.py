@@ -15,12 +15,12 @@ GROUP = "lab"
 _TIMEOUT_S = 30.0
 
 
-async def healthy(layout: Layout) -> None:
-    """See that ``serve`` answers and the gate is attached to the server.
+async def healthy(plan: Plan) -> None:
+    """See that ``serve`` answers, the gate is attached to the server, and the plugin does what it was told.
 
     :raises Unreachable: it does not, or is not.
     """
-    with short_name(layout.socket) as socket:
+    with short_name(plan.layout.socket) as socket:
         async with _client(socket) as client:
             try:
                 answer = await client.get("/healthz")
@@ -29,6 +29,9 @@ async def healthy(layout: Layout) -> None:
                 raise Unreachable(f"the admin API does not answer ({type(error).__name__}).") from None
     if answer.status_code != httpx.codes.OK or health.get("status") != "ok" or health.get("gate") != "attached":
         raise Unreachable(f"the gate is {health.get('gate', 'not attached')}.")
+    for host, mode in health["plugins"].items():
+        if mode != plan.plugin.mode:
+            raise Unreachable(f"the plugin on {host} says {mode} instead of {plan.plugin.mode}.")
 
 
 async def seed(plan: Plan) -> None:

@@ -96,7 +96,7 @@ class Sandbox:
         if Parts.SERVE in self.options.parts:
             write_config(plan)
             await self._start(Parts.SERVE, _python(layout, "stanzagate", "serve", "-c", str(layout.config)))
-            await self._ready(Parts.SERVE, lambda: policy.healthy(layout))
+            await self._ready(Parts.SERVE, lambda: policy.healthy(plan))
             await policy.seed(plan)
         if Parts.CPES in self.options.parts:
             await self._start_devices()
