@@ -15,27 +15,32 @@ import httpx
 from tests.interop.conftest import Sandbox
 from tests.interop.puppet import GATE, HOST, PATIENCE
 from tests.interop.shells import erlang, prosody
-from tests.interop.test_serve import OwnGate, with_policy
-
-LAB = (1, 2, 3, 4, 5)
+from tests.interop.test_serve import OwnGate
 
 
 class RealGate(OwnGate):
     """A `serve` that the plugin believes."""
 
-    async def get(self, path: str, **parameters: object) -> Any:
-        """What the admin API says."""
+    async def api(self, method: str, path: str, **request: Any) -> Any:
+        """Ask the admin API."""
         transport = httpx.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
         async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate/v1") as http:
-            answer = await http.get(path, params={name: str(value) for name, value in parameters.items()})
-        return answer.raise_for_status().json()
+            return (await http.request(method, path, **request)).raise_for_status().json()
+
+    async def make_policy(self) -> None:
+        """Register the five devices of the sandbox; acs1 may wake all of them."""
+        for account in self.sandbox.info["cpes"]:
+            row = {name: account[name] for name in ("id", "jid", "cr_username", "cr_password")}
+            await self.api("POST", "/devices", json=row | {"groups": ["lab"]})
+        rule = {"effect": "allow", "requester": "acs1@acs.test", "target": "group:lab"}
+        await self.api("POST", "/rules", json=rule)
 
     async def online(self, *numbers: int) -> list[dict[str, Any]]:
         """Wait until these devices are online and no other one; how the registry shows them."""
         wanted = [f"00256D-000{number}" for number in numbers]
         async with asyncio.timeout(PATIENCE):
             while True:
-                rows: list[dict[str, Any]] = (await self.get("/devices", online=True))["devices"]
+                rows: list[dict[str, Any]] = (await self.api("GET", "/devices", params={"online": True}))["devices"]
                 if [row["id"] for row in rows] == wanted:
                     return rows
                 await asyncio.sleep(0.01)
@@ -109,7 +114,7 @@ async def real_gate(sandbox: Sandbox, folder: Path, *, port: int = 0, **settings
     gate = RealGate(sandbox, folder)
     try:
         await gate.start()
-        await with_policy(gate, *LAB)
+        await gate.make_policy()
         yield gate
     finally:
         if gate.process is not None and gate.process.returncode is None:
