@@ -51,12 +51,17 @@ function cache:queue_of(entry)
 	return entry.allow and self.allowed or self.denied;
 end
 
-function cache:remove(entry)
-	local of = entry.index[entry.requester];
+-- Take an entry out of `of`, which has to be dropped by the caller when nothing is left in it.
+function cache:take_out(of, entry)
 	of[entry.device] = nil;
-	if next(of) == nil then entry.index[entry.requester] = nil; end
 	local queue = self:queue_of(entry);
 	queue.alive, self.count = queue.alive - 1, self.count - 1;
+end
+
+function cache:remove(entry)
+	local of = entry.index[entry.requester];
+	self:take_out(of, entry);
+	if next(of) == nil then entry.index[entry.requester] = nil; end
 end
 
 local function append(queue, entry)
@@ -111,27 +116,30 @@ function cache:put(full, bare, device, decision, now)
 	end
 end
 
-function cache:flush_of(of, device, epoch)
+-- What is left is looked for once, at the end: with many devices that takes longer than to take out one.
+function cache:flush_of(index, requester, device, epoch)
+	local of = index[requester];
 	if device then
 		local entry = of[device];
-		if entry and entry.epoch < epoch then self:remove(entry); end
-		return;
+		if entry and entry.epoch < epoch then self:take_out(of, entry); end
+	else
+		for _, entry in pairs(of) do
+			if entry.epoch < epoch then self:take_out(of, entry); end
+		end
 	end
-	for _, entry in pairs(of) do
-		if entry.epoch < epoch then self:remove(entry); end
-	end
+	if next(of) == nil then index[requester] = nil; end
 end
 
 -- Forget what is older than `epoch`: about a requester, a device (bare JIDs), both, or everything.
 function cache:flush(epoch, requester, device)
 	if epoch > self.known then self.known = epoch; end
-	if requester then
-		self:flush_of(self.bare[requester] or {}, device, epoch);
-	else
-		for _, of in pairs(self.bare) do self:flush_of(of, device, epoch); end
+	if not requester then
+		for bare in pairs(self.bare) do self:flush_of(self.bare, bare, device, epoch); end
+	elseif self.bare[requester] then
+		self:flush_of(self.bare, requester, device, epoch);
 	end
-	for full, of in pairs(self.full) do
-		if not requester or jid_bare(full) == requester then self:flush_of(of, device, epoch); end
+	for full in pairs(self.full) do
+		if not requester or match(full, "^[^/]*") == requester then self:flush_of(self.full, full, device, epoch); end
 	end
 end
 

@@ -34,6 +34,7 @@ local decisions = module:require "decisions";
 local checking = module:require "checks";
 local note = module:require "journal".note;
 
+local frame_size = 512; -- bytes at which a held request is reckoned, without its id and type
 local above_all = 100000; -- mod_firewall, the highest of the others, hooks at 1000
 local xmlns_policy = "urn:stanzagate:policy:1";
 local xmlns_stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas";
@@ -148,19 +149,20 @@ local function settle(item, allowed, reason)
 end
 
 local function hold(event, stanza, carries, requester, bare, to, device)
-	local kept, normal;
+	local kept, normal, size;
 	if carries then
 		kept = payload.normal_form(stanza);
 		normal = kept ~= nil;
 		kept = kept and payload.without_language(kept) or payload.reframed(stanza);
+		size = frame_size + #(kept.attr.id or "") + #(kept.attr.type or ""); -- nothing else in it can be long
 	else
 		kept = st.clone(stanza);
+		size = #tostring(kept);
 	end
-	kept.attr.to = to; -- Prosody takes it away when it is the sender's own
-	local item = {
-		requester = requester, size = #tostring(kept), origin = event.origin, stanza = kept, normal = normal,
-	};
-	return checks:hold(item, bare, to, device);
+	local item = { requester = requester, size = size, origin = event.origin, stanza = kept, normal = normal };
+	local held, reason = checks:hold(item, bare, to, device);
+	if held then kept.attr.to = to; end -- Prosody takes it away when it is the sender's own
+	return held, reason;
 end
 
 -- The guard
