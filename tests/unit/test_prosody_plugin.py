@@ -1,0 +1,236 @@
+"""The parts of mod_stanzagate that stand alone, run by Prosody's own interpreter with Prosody's libraries."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stanzagate.render import deploy_folder
+
+LUA = shutil.which("lua5.4")
+PROSODY = Path("/usr/lib/prosody")
+
+pytestmark = pytest.mark.skipif(LUA is None or not PROSODY.is_dir(), reason="Prosody is not installed")
+
+FRAME = """
+package.path, package.cpath = "{prosody}/?.lua;" .. package.path, "{prosody}/?.so;" .. package.cpath
+local function part(name) return dofile("{module}/" .. name .. ".lib.lua") end
+local function told(value) print(require "util.json".encode(value)) end
+local decisions = part "decisions"
+local function decision(allow, change)
+    local made = {{ allow = allow, every_resource = true, epoch = 1, ttl = 10, stale = 100 }}
+    for name, value in pairs(change or {{}}) do made[name] = value end
+    return made
+end
+"""
+
+CHECKS = """
+local now, sent, settled, denied, timers = 0, {}, {}, {}, {}
+local cache, attached = decisions.new(1000), true
+local counters = { asked = 0, discarded = 0 }
+local checks = part "checks".new {
+    cache = cache, counters = counters, clock = function () return now end,
+    send = function (id, requester) if attached then sent[#sent + 1] = { id, requester } end return attached end,
+    settle = function (item, allowed, reason) settled[#settled + 1] = { item.name, reason or allowed } end,
+    denied = function (check) denied[#denied + 1] = check.requester end,
+    after = function (_, callback)
+        local timer = { due = callback, stop = function (self) self.due = nil end }
+        timers[#timers + 1] = timer
+        return timer
+    end,
+}
+local device = "cpe1@cpe.test"
+local function hold(requester, name, size)
+    return checks:hold({ requester = requester, name = name, size = size or 100 },
+        requester:match("^[^/]*"), device .. "/r", device)
+end
+local function left() return { checks.count, checks.waiting, checks.bytes, next(checks.by_id) == nil } end
+"""
+
+
+def run(body: str) -> Any:
+    """What a piece of Lua tells with ``told``."""
+    assert LUA is not None
+    frame = FRAME.format(prosody=PROSODY, module=deploy_folder() / "prosody" / "mod_stanzagate")
+    done = subprocess.run([LUA, "-"], input=frame + body, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_flood_of_strangers_pushes_out_only_strangers() -> None:
+    found = run("""
+        local cache = decisions.new(100)
+        for i = 1, 60 do cache:put("a/" .. i, "a", "d" .. i, decision(true), 0) end
+        for i = 1, 5000 do cache:put("s" .. i, "s" .. i, "d", decision(false), 0) end
+        local kept, queued = 0, cache.denied.last - cache.denied.first + 1
+        for i = 1, 60 do if cache:find("a/x", "a", "d" .. i, 1) then kept = kept + 1 end end
+        told { cache.count, kept, cache.evicted, cache:find("s4961", "s4961", "d", 1) ~= nil, queued }
+    """)
+    assert found == [100, 60, 4960, True, 40]
+
+
+def test_permissions_push_out_denials_and_then_the_oldest_of_themselves() -> None:
+    found = run("""
+        local cache = decisions.new(3)
+        cache:put("a", "a", "d1", decision(true), 0)
+        cache:put("s", "s", "d", decision(false), 0)
+        for i = 2, 4 do cache:put("a", "a", "d" .. i, decision(true), 0) end
+        local there = {}
+        for i = 1, 4 do there[i] = cache:find("a", "a", "d" .. i, 1) ~= nil end
+        told { cache.count, cache:find("s", "s", "d", 1) ~= nil, there }
+    """)
+    assert found == [3, False, [False, True, True, True]]
+
+
+def test_what_is_decided_again_and_again_leaves_nothing_behind() -> None:
+    found = run("""
+        local cache = decisions.new(1000)
+        for i = 1, 20000 do cache:put("a", "a", "d" .. i % 3, decision(i % 2 == 0), i) end
+        local function length(queue) return queue.last - queue.first + 1 end
+        told { cache.count, cache.evicted, length(cache.allowed) < 200, length(cache.denied) < 200 }
+    """)
+    assert found == [3, 0, True, True]
+
+
+@pytest.mark.parametrize(
+    ("flush", "kept"),
+    [
+        ("5", ["b/x d1"]),
+        ("1", ["a d1", "a d2", "a/x d1", "b d1", "b/x d1"]),
+        ("5, 'a'", ["b d1", "b/x d1"]),
+        ("5, nil, 'd1'", ["a d2", "b/x d1"]),
+        ("5, 'a', 'd1'", ["a d2", "b d1", "b/x d1"]),
+    ],
+)
+def test_a_flush_drops_what_it_names_and_what_is_older(flush: str, kept: list[str]) -> None:
+    found = run(f"""
+        local cache = decisions.new(100)
+        local one = {{ every_resource = false }}
+        cache:put("a", "a", "d1", decision(true), 0)
+        cache:put("a", "a", "d2", decision(false), 0)
+        cache:put("a/x", "a", "d1", decision(true, one), 0)
+        cache:put("b", "b", "d1", decision(true), 0)
+        cache:put("b/x", "b", "d1", decision(true, {{ every_resource = false, epoch = 7 }}), 0)
+        cache:flush({flush})
+        local kept = {{}}
+        for _, index in ipairs {{ cache.bare, cache.full }} do
+            for requester, of in pairs(index) do
+                for device in pairs(of) do kept[#kept + 1] = requester .. " " .. device end
+            end
+        end
+        table.sort(kept)
+        told {{ kept, cache.count == #kept }}
+    """)
+    assert found == [kept, True]
+
+
+def test_a_pair_is_asked_once_and_the_queue_keeps_its_order_over_resources() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold("a@x/1", "one"); hold("a@x/2", "two"); hold("a@x/1", "three")
+        checks:answered(sent[1][1], decision(true, { every_resource = false }))
+        local first = #settled
+        checks:answered(sent[2][1], decision(false, { every_resource = false }))
+        told { #sent, first, settled, left() }
+    """
+    )
+    assert found == [2, 1, [["one", True], ["two", False], ["three", True]], [0, 0, 0, True]]
+
+
+def test_an_outdated_decision_is_asked_for_three_times_more_and_then_given_up() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold("a@x/1", "one")
+        cache:flush(5)
+        for i = 1, 4 do checks:answered(sent[i][1], decision(true)) end
+        told { #sent, settled, counters.discarded, cache.count, left() }
+    """
+    )
+    assert found == [4, [["one", "no-decision"]], 4, 0, [0, 0, 0, True]]
+
+
+def test_when_nothing_is_decided_in_time_all_are_settled_by_what_is_usable() -> None:
+    found = run(
+        CHECKS
+        + """
+        cache:put("a@x/2", "a@x", device, decision(true, { every_resource = false }), now)
+        now = 50
+        hold("a@x/1", "one"); hold("a@x/2", "two")
+        timers[1].due()
+        local late = checks:answered(sent[1][1], decision(true))
+        told { #sent, settled, late, cache.count, left() }
+    """
+    )
+    assert found == [1, [["one", "no-decision"], ["two", True]], False, 1, [0, 0, 0, True]]
+
+
+def test_those_who_have_waited_long_enough_are_not_asked_for_any_more() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold("a@x/1", "one"); hold("a@x/2", "two")
+        now = 5
+        checks:answered(sent[1][1], decision(true, { every_resource = false }))
+        told { #sent, settled, left() }
+    """
+    )
+    assert found == [1, [["one", True], ["two", "no-decision"]], [0, 0, 0, True]]
+
+
+def test_what_waits_is_bounded() -> None:
+    found = run(
+        CHECKS
+        + """
+        local refused = {}
+        local function try(name, ...)
+            local ok, reason = hold(...)
+            if not ok then refused[name] = (refused[name] or 0) + 1; assert(reason == "overload") end
+        end
+        for i = 1, 300 do try("pair", "a@x/1", i) end
+        for i = 1, 5000 do try("domain", "s" .. i .. "@strangers", i) end
+        for i = 1, 30000 do try("all", "s" .. i % 200 .. "@y", i) end
+        local waiting = checks.waiting
+        attached = false
+        checks:fail_all("not-attached")
+        local after = left()
+        told { refused, waiting, #settled, after, hold("a@x/1", 1) or false }
+    """
+    )
+    waiting = 10_000
+    refused = {"pair": 44, "domain": 904, "all": 30_000 - (waiting - 256 - 4096)}
+    assert found == [refused, waiting, waiting, [0, 0, 0, True], False]
+
+
+def test_the_bytes_that_wait_are_bounded() -> None:
+    found = run(
+        CHECKS
+        + """
+        local held = 0
+        for i = 1, 100 do if hold("a@x/1", i, 1024 * 1024) then held = held + 1 end end
+        checks:answered(sent[1][1], decision(true))
+        told { held, #settled, left() }
+    """
+    )
+    assert found == [16, 16, [0, 0, 0, True]]
+
+
+def test_a_denial_that_nobody_waited_for_is_told() -> None:
+    found = run(
+        CHECKS
+        + """
+        checks:watch("a@x/1", "a@x", device .. "/r", device)
+        checks:watch("a@x/2", "a@x", device .. "/r", device)
+        checks:answered(sent[1][1], decision(false))
+        checks:refresh("a@x/1", "a@x", device .. "/r", device)
+        checks:answered(sent[2][1], decision(false))
+        told { #sent, denied, #settled }
+    """
+    )
+    assert found == [2, ["a@x/1"], 0]
