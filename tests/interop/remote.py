@@ -16,6 +16,7 @@ from pathlib import Path
 from stanzagate.pki import Authority
 from stanzagate.sandbox.network import S2S_PORT, free_address
 from stanzagate.sandbox.wire import SASL, SERVER, STREAM, TLS, Stream
+from tests.interop.clients import CONNECTION_REQUEST
 from tests.interop.conftest import Sandbox
 from tests.interop.plugin import Wire, reading
 
@@ -63,10 +64,11 @@ async def remote(sandbox: Sandbox, folder: Path) -> AsyncIterator[Wire]:
 
 
 class Outgoing(Stream):
-    """A stream that says from where it comes."""
+    """A stream that says from where it comes, and what ``cr:`` means in all of its stanzas."""
 
     async def send(self, data: str) -> None:
-        await super().send(data.replace("<stream:stream ", f"<stream:stream from='{REMOTE}' ", 1))
+        declared = f"<stream:stream xmlns:cr='{CONNECTION_REQUEST}' from='{REMOTE}' "
+        await super().send(data.replace("<stream:stream ", declared, 1))
 
 
 async def _open(stream: Stream, to: str) -> None:

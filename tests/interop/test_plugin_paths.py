@@ -9,6 +9,7 @@ import pytest
 from tests.interop.clients import Answer, client
 from tests.interop.conftest import Sandbox
 from tests.interop.plugin import GATE, Policy, Recorder, Wire, addressed, component, parsed, raw, recorder, request
+from tests.interop.remote import REMOTE, remote
 from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, OFFLINE, OK, TARGET, condition, sender
 
 GATEWAY = "cpe1\\40cpe.test@cr.cpe.test"
@@ -48,6 +49,30 @@ async def test_requesters_are_known_however_they_write_their_names(sandbox: Sand
             ("acs1@acs.test/r", "spelt"),
             ("acs1@acs.test/R", "another"),
         ]
+
+
+async def test_a_decision_is_for_one_requester_and_one_device(sandbox: Sandbox) -> None:
+    """What is known of one is not taken for another, however alike they are."""
+    with Policy(sandbox).holding(("allow", "acs@spare1.test/only", LOCAL)):
+        async with recorder(sandbox, 1) as cpe, recorder(sandbox, 2) as other, component(sandbox) as spare:
+            for turn in ("asked", "cached"):
+                for number, (address, to, expected) in enumerate((
+                    ("acs@spare1.test/only", TARGET, ("", "")),
+                    ("acs@spare1.test/onlyX", TARGET, FORBIDDEN),
+                    ("acs@spare1.test/ONLY", TARGET, FORBIDDEN),
+                    ("acs@spare1.test", TARGET, FORBIDDEN),
+                    ("acs@spare1.test/only/only", TARGET, FORBIDDEN),
+                    ("acs1@spare1.test/only", TARGET, FORBIDDEN),
+                    ("spare1.test/only", TARGET, FORBIDDEN),
+                    ("acs@spare1.test/only", "cpe2@cpe.test/tr069", FORBIDDEN),
+                    ("acs@spare1.test/only", "cpe11@cpe.test/tr069", FORBIDDEN),
+                    ("acs@spare1.test/only", TARGET, ("", "")),
+                )):  # fmt: skip
+                    answer = await spare.ask(addressed(request(to, f"{turn}-{number}"), address))
+                    assert condition(answer) == expected, (turn, address, to)
+            assert {asked.sender for asked in cpe.requests} == {"acs@spare1.test/only"}
+            assert len(cpe.requests) == 4
+            assert (other.requests, other.others) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["acs2", "acs3", "cpe4"])
@@ -116,6 +141,65 @@ async def test_nobody_speaks_as_another(sandbox: Sandbox, tmp_path: Path, via: s
                 await liar.until(lambda liar=liar: liar.ended or liar.answers)  # type: ignore[misc]
         await acs1.ask(request(TARGET, "marker"))
         assert [asked.id for asked in cpe.requests] == ["marker"]
+        assert cpe.others == []
+
+
+INSIDE = (
+    *(
+        f"<message type='chat' to='{TARGET}'><{name}>text{OK}</{name}></message>"
+        for name in ("body", "subject", "thread")
+    ),
+    *(f"<presence to='{TARGET}'><{name}>1{OK}</{name}></presence>" for name in ("show", "status", "priority")),
+    *(
+        f"<{name} type='error' id='e' to='{TARGET}'><error type='cancel'>"
+        f"<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>{OK}</gone>{OK}</error></{name}>"
+        for name in ("iq", "message", "presence")
+    ),
+    f"<message to='{TARGET}'><delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'>{OK}</delay></message>",
+    f"<iq type='set' id='r' to='{TARGET}'><query xmlns='jabber:iq:roster'><item jid='a@b.c'>{OK}</item></query></iq>",
+    f"<iq type='get' to='{TARGET}'>{OK}</iq>",  # without an id nobody could answer
+)
+
+
+@pytest.mark.parametrize("name", ["acs1", "rogue", "component", "remote"])
+async def test_no_payload_hides_in_what_servers_read_themselves(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    """Whether the server takes the payload out or the plugin refuses the whole, the device never sees it."""
+    async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, sender(sandbox, name, tmp_path) as wire:
+        address = f"x@{wire.jid}/r" if "@" not in wire.jid else ""
+        for stanza in (*INSIDE, request(TARGET, "last")):
+            await wire.send(addressed(stanza, address) if address else stanza)
+        await wire.answered("last")
+        await acs1.ask(request(TARGET, "marker"))
+        assert cpe.payloads() == []
+        assert [asked.id for asked in cpe.requests] == (["last", "marker"] if name == "acs1" else ["marker"])
+
+
+async def test_a_prefix_that_the_stream_declared(sandbox: Sandbox, tmp_path: Path) -> None:
+    content = "<cr:connectionRequest><cr:username>u</cr:username><cr:password>p</cr:password></cr:connectionRequest>"
+    stanzas = (
+        f"<iq type='get' id='iq' to='{TARGET}'>{content}</iq>",
+        f"<message id='message' to='{TARGET}'>{content}</message>",
+    )
+    async with recorder(sandbox, 1) as cpe, remote(sandbox, tmp_path) as peer:
+        await peer.send(*(addressed(stanza, f"rogue@{REMOTE}/r") for stanza in stanzas))
+        assert {condition(answer) for answer in await peer.answered("iq", "message")} == {FORBIDDEN}
+        with Policy(sandbox).holding(("allow", f"acs@{REMOTE}", LOCAL)):
+            peer.answers.clear()
+            await peer.send(*(addressed(stanza, f"acs@{REMOTE}/r") for stanza in stanzas))
+            iq, message = await peer.answered("iq", "message")
+            assert condition(message) == BAD_REQUEST
+            assert [asked.id for asked in cpe.requests] == ([] if condition(iq) == BAD_REQUEST else ["iq"])
+        assert cpe.others == []
+
+
+async def test_strange_ids_come_back_as_they_were(sandbox: Sandbox) -> None:
+    ids = ("'\"&<>", "\u2028\u202e\U0001f512", "i" * 1_000, "%s{0}\\", " ")
+    async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, raw(sandbox, "rogue") as rogue:
+        for id in ids:
+            for wire, expected in ((acs1, ("", "")), (rogue, FORBIDDEN)):
+                await wire.send(request(TARGET, id))
+                assert condition((await wire.answered(id))[0]) == expected
+        assert [asked.id for asked in cpe.requests] == list(ids)
         assert cpe.others == []
 
 
