@@ -74,9 +74,9 @@ def _ejabberd(plan: Plan) -> Command:
         raise StanzagateError("ejabberd is not installed.", hint="Install it: apt-get install ejabberd")
     program = _program("erl", "ejabberd")
     folder = plan.layout.server(plan.kind)
-    data, beams = folder / "mnesia", folder / "beams"  # "ejabberd/ebin" would be taken for the application itself
+    data, beams = folder / "data" / "mnesia", folder / "data" / "beams"
     for path in (data, beams):
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     compile_for_ejabberd(beams)
     config = folder / "ejabberd.yml"
     inetrc = folder / "inetrc"
