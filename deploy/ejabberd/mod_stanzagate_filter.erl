@@ -20,17 +20,18 @@ filter(Packet) ->
         Class:Reason:Stack -> failed(Packet, {Class, Reason, Stack})
     end.
 
-%% What the guard itself lets go has a mark that cannot come from outside. It is taken off at once: when the server
-%% routes the stanza once more, from the queue of a lost session, it is judged once more.
+%% Marks of ours cannot come from outside. What the guard has let go loses its mark at once: when the server routes the
+%% stanza once more, from the queue of a lost session, it is judged once more. What the component itself sends keeps it.
 guarded(Guard, Packet) ->
     case xmpp:get_meta(Packet) of
         #{stanzagate := allowed} -> xmpp:del_meta(Packet, stanzagate);
+        #{stanzagate := component} -> Packet;
         _ -> from_outside(Guard, xmpp:get_from(Packet), Packet)
     end.
 
 from_outside(#{component := Component, streams := Streams} = Guard, #jid{lserver = Component} = From, Packet) ->
     case lists:member(self(), Streams) of
-        true -> Packet;
+        true -> xmpp:put_meta(Packet, stanzagate, component);
         false -> read(Guard, From, Packet)
     end;
 from_outside(#{host := Host} = Guard, undefined, Packet) ->

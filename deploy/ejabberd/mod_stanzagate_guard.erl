@@ -25,9 +25,11 @@
                    counts := counters:counters_ref(),
                    logged := atomics:atomics_ref()}.
 
--define(COUNTS, [hits, asked, allowed, denied, passed, bypassed, evicted, discarded]).
 -define(REASONS, [forbidden, 'bad-request', 'not-attached', 'no-decision', overload, crashed, answer]).
--define(TOPICS, [refused, crashed, disbelieved]).
+-define(COUNTED, #{hits => 1, asked => 2, allowed => 3, denied => 4, passed => 5, bypassed => 6, evicted => 7,
+                   discarded => 8, forbidden => 9, 'bad-request' => 10, 'not-attached' => 11, 'no-decision' => 12,
+                   overload => 13, crashed => 14, answer => 15}).
+-define(TOPICS, #{refused => 1, crashed => 3, disbelieved => 5}).    % each has a time and a count
 
 %% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
 -spec make(binary(), gen_mod:opts(), map()) -> guard().
@@ -35,8 +37,8 @@ make(Host, Options, Tables) ->
     Lasting = case persistent_term:get({?MODULE, Host}, none) of
                   none ->
                       #{waiting => mod_stanzagate_waiting:new(),
-                        counts => counters:new(length(?COUNTS ++ ?REASONS), [write_concurrency]),
-                        logged => atomics:new(2 * length(?TOPICS), [])};
+                        counts => counters:new(map_size(?COUNTED), [write_concurrency]),
+                        logged => atomics:new(2 * map_size(?TOPICS), [])};
                   #{waiting := Waiting} = Old ->
                       (maps:with([counts, logged], Old))#{waiting => repaired(Waiting)}
               end,
@@ -104,32 +106,16 @@ count(Guard, What) ->
 
 -spec count(guard(), atom(), non_neg_integer()) -> ok.
 count(#{counts := Counts}, What, Number) ->
-    counters:add(Counts, slot(What), Number).
+    counters:add(Counts, maps:get(What, ?COUNTED), Number).
 
 -spec counted(guard(), atom()) -> non_neg_integer().
 counted(#{counts := Counts}, What) ->
-    counters:get(Counts, slot(What)).
-
-slot(hits) -> 1;
-slot(asked) -> 2;
-slot(allowed) -> 3;
-slot(denied) -> 4;
-slot(passed) -> 5;
-slot(bypassed) -> 6;
-slot(evicted) -> 7;
-slot(discarded) -> 8;
-slot(forbidden) -> 9;
-slot('bad-request') -> 10;
-slot('not-attached') -> 11;
-slot('no-decision') -> 12;
-slot(overload) -> 13;
-slot(crashed) -> 14;
-slot(answer) -> 15.
+    counters:get(Counts, maps:get(What, ?COUNTED)).
 
 %% @doc Warn in the log, once a second for each topic; says how many warnings were left out since the last one.
 -spec warn(guard(), topic(), io:format(), [term()]) -> ok.
 warn(#{host := Host, logged := Logged}, Topic, Format, Arguments) ->
-    Slot = topic(Topic),
+    Slot = maps:get(Topic, ?TOPICS),
     Now = erlang:monotonic_time(second),
     Last = atomics:get(Logged, Slot),
     case Last =/= Now andalso atomics:compare_exchange(Logged, Slot, Last, Now) of
@@ -141,10 +127,6 @@ warn(#{host := Host, logged := Logged}, Topic, Format, Arguments) ->
         _ ->
             atomics:add(Logged, Slot + 1, 1)
     end.
-
-topic(refused) -> 1;
-topic(crashed) -> 3;
-topic(disbelieved) -> 5.
 
 %% @doc Log where and how something failed, without any of the data: that may hold credentials.
 -spec failed(guard(), {atom(), term(), list()}) -> ok.

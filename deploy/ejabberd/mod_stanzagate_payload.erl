@@ -64,22 +64,24 @@ prepared(#jid{luser = User, lserver = Server, lresource = Resource} = Jid) ->
 carries(#xmlel{} = Element) -> carries(Element, <<>>);
 carries(Record) -> carries(xmpp:encode(Record, ?NS_CLIENT), <<>>).    % of the server's own making
 
-carries(#xmlel{name = ?NAME}, _) -> true;
 carries(#xmlel{name = Name, attrs = Attributes, children = Children}, Inherited) ->
     Namespace = namespace(Attributes, Inherited),
-    Namespace =:= ?NS orelse local(Name) =:= ?NAME
-        orelse lists:any(fun(#xmlel{} = Child) -> carries(Child, Namespace); (_) -> false end, Children).
+    Namespace =:= ?NS orelse named(Name) orelse carried(Children, Namespace).
 
+carried([#xmlel{} = Child | Children], Namespace) -> carries(Child, Namespace) orelse carried(Children, Namespace);
+carried([_ | Children], Namespace) -> carried(Children, Namespace);
+carried([], _) -> false.
+
+%% Whether the name, without a prefix, is that of a request.
+named(?NAME) -> true;
+named(Name) when byte_size(Name) > byte_size(?NAME) -> lists:last(binary:split(Name, <<":">>)) =:= ?NAME;
+named(_) -> false.
+
+namespace([], Inherited) -> Inherited;
 namespace(Attributes, Inherited) ->
     case lists:keyfind(<<"xmlns">>, 1, Attributes) of
         {_, Namespace} -> Namespace;
         false -> Inherited
-    end.
-
-local(Name) ->
-    case binary:split(Name, <<":">>) of
-        [_, Local] -> Local;
-        _ -> Name
     end.
 
 normal(#xmlel{name = ?NAME, attrs = Attributes, children = Children}) ->

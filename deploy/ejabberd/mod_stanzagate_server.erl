@@ -122,9 +122,8 @@ find_streams(#state{guard = #{component := Component}} = State) ->
     lists:foldl(fun attach/2, State, [Stream || #route{pid = Stream} <- Routes, is_pid(Stream)]).
 
 handle_call(status, _, #state{known = Known, checks = Checks, book = Book} = State) ->
-    {Sequence, _} = mod_stanzagate_sessions:all(Book),
-    {reply, #{epoch => Known, checks => mod_stanzagate_checks:count(Checks), seq => Sequence,
-              sessions => mod_stanzagate_sessions:count(Book)}, State};
+    {reply, #{epoch => Known, checks => mod_stanzagate_checks:count(Checks),
+              seq => mod_stanzagate_sessions:sequence(Book), sessions => mod_stanzagate_sessions:count(Book)}, State};
 handle_call(Request, _, State) ->
     {Result, Next} = protected(fun() -> called(Request, State) end, State),
     {reply, Result, Next}.
@@ -151,14 +150,16 @@ protected(Step, State) ->
     end.
 
 %% Nothing that was known before a failure is trusted; the sessions are, they are nobody's right.
-recover(Failure, #state{guard = #{cache := Cache, asking := Marks} = Guard} = State) ->
+recover(Failure, #state{guard = #{cache := Cache, asking := Marks} = Guard, streams = Streams} = State) ->
     mod_stanzagate_guard:failed(Guard, Failure),
     mod_stanzagate_cache:delete(Cache),
     _ = ets:info(Marks, id) =:= undefined orelse ets:delete(Marks),
     Asking = mod_stanzagate_checks:table(),
-    Repaired = mod_stanzagate_guard:repair(Guard, #{cache => mod_stanzagate_cache:new(), asking => Asking}),
+    Alive = maps:filter(fun(_, Stream) -> is_process_alive(Stream) end, Streams),
+    Repaired = mod_stanzagate_guard:repair(Guard, #{cache => mod_stanzagate_cache:new(), asking => Asking,
+                                                    streams => maps:values(Alive)}),
     mod_stanzagate_release:settle_all(Repaired, fun(_) -> crashed end),
-    State#state{guard = Repaired, checks = mod_stanzagate_checks:new(Asking)}.
+    State#state{guard = Repaired, streams = Alive, checks = mod_stanzagate_checks:new(Asking)}.
 
 called({flush, {Epoch, Requester, Device}}, #state{guard = #{cache := Cache}, known = Known} = State) ->
     mod_stanzagate_cache:flush(Cache, Epoch, Requester, Device),
@@ -182,8 +183,7 @@ told({ask, Pair, From, To}, #state{guard = Guard, checks = Checks} = State) ->
 told({session, Session}, State) ->
     begun(Session, State);
 told({sessions, IQ}, #state{book = Book} = State) ->
-    {_, All} = mod_stanzagate_sessions:all(Book),
-    ejabberd_router:route(xmpp:make_iq_result(IQ, All)),
+    ejabberd_router:route(xmpp:make_iq_result(IQ, mod_stanzagate_sessions:all(Book))),
     State;
 told(look_after, #state{guard = Guard} = State) ->
     true = mod_stanzagate_guard:sound(Guard),
@@ -309,7 +309,7 @@ attach(Stream, #state{streams = Streams, guard = #{cache := Cache} = Guard} = St
             Monitored = Streams#{monitor(process, Stream) => Stream},
             Changed = mod_stanzagate_guard:change(Guard, #{streams => maps:values(Monitored)}),
             Attached = State#state{streams = Monitored, guard = Changed, known = 0},
-            send_sessions(Attached),
+            send(mod_stanzagate_sessions:all(Attached#state.book), Attached),
             ask_anew(Attached)
     end.
 
@@ -337,10 +337,6 @@ send_event({none, Book}, State) ->
 send_event({Event, Book}, State) ->
     send(Event, State),
     State#state{book = Book}.
-
-send_sessions(#state{book = Book} = State) ->
-    {_, All} = mod_stanzagate_sessions:all(Book),
-    send(All, State).
 
 send(Element, #state{guard = #{host := Host, component := Component} = Guard}) ->
     case mod_stanzagate_guard:attached(Guard) of

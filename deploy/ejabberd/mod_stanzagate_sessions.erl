@@ -4,7 +4,7 @@
 %%% not escape. The name of a session is ejabberd's own, so it lasts as long as the session, whatever becomes of us.
 -module(mod_stanzagate_sessions).
 
--export([all/1, authenticated/3, count/1, described/2, down/2, new/0, opened/1, present/1, up/2]).
+-export([all/1, authenticated/3, count/1, described/2, down/2, new/0, opened/1, present/1, sequence/1, up/2]).
 -export_type([book/0, session/0]).
 
 -include("xmpp.hrl").
@@ -97,12 +97,17 @@ event(Event, Session, #book{sequence = Last} = Book) ->
     Numbered = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"seq">>, integer_to_binary(Next)}],
     {element(Event, Session, Numbered), Book#book{sequence = Next}}.
 
+%% @doc The number of the last event.
+-spec sequence(book()) -> non_neg_integer().
+sequence(#book{sequence = Last}) ->
+    Last.
+
 %% @doc All sessions, with the number of the last event that they include.
--spec all(book()) -> {non_neg_integer(), xmlel()}.
+-spec all(book()) -> xmlel().
 all(#book{sequence = Last, sessions = Sessions}) ->
-    {Last, #xmlel{name = <<"sessions">>,
-                  attrs = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"seq">>, integer_to_binary(Last)}],
-                  children = [element(<<"up">>, Session, []) || Session <- maps:values(Sessions)]}}.
+    #xmlel{name = <<"sessions">>,
+           attrs = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"seq">>, integer_to_binary(Last)}],
+           children = [element(<<"up">>, Session, []) || Session <- maps:values(Sessions)]}.
 
 element(Event, #{sid := Sid, jid := Jid} = Session, More) ->
     Certificates = [Der || {certificate, Der} <- maps:to_list(Session)],
