@@ -59,6 +59,19 @@ def reload_plugin(sandbox: Sandbox, host: str) -> None:
         )
 
 
+def reconfigure(sandbox: Sandbox, before: str, after: str) -> None:
+    """Change a piece of the server's configuration and have it read. Prosody's modules have to be reloaded."""
+    file = {"prosody": "prosody.cfg.lua", "ejabberd": "ejabberd.yml"}[sandbox.kind]
+    config = sandbox.folder / sandbox.kind / file
+    text = config.read_text()
+    assert before in text
+    config.write_text(text.replace(before, after))
+    if sandbox.kind == "prosody":
+        prosody(sandbox, "config:reload()")
+    else:
+        ejabberdctl(sandbox, "reload_config")
+
+
 def server_log(sandbox: Sandbox) -> str:
     """What the server has logged so far."""
     return (sandbox.folder / "log" / ("server.log" if sandbox.kind == "prosody" else "ejabberd.log")).read_text()

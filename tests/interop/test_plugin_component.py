@@ -295,7 +295,7 @@ async def test_when_the_component_leaves_all_who_wait_are_settled(server: Sandbo
 
 async def test_without_a_component_a_decision_is_used_until_it_is_stale(server: Sandbox) -> None:
     async with scene(server) as s:
-        s.gate.decide = lambda check: decision(check, "allow", ttl="0.2", stale=1)
+        s.gate.decide = lambda check: decision(check, "allow", ttl="0.2", stale="1.5")
         assert await s.outcome() == PASSED
         await s.gate.detach()
         outcomes = []

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from stanzagate.plugin import Mode, Plugin
 from tests.interop.clients import CONNECTION_REQUEST, payload_xml
 from tests.interop.conftest import KINDS, Sandbox, bare_sandbox, stanzagate
-from tests.interop.puppet import GATE, HOST, PATIENCE, allowed, denied, puppet, until
+from tests.interop.puppet import GATE, HOST, PATIENCE, allowed, decision, denied, puppet, until
 from tests.interop.rawclient import RawClient, beside, online, request
 from tests.interop.realgate import Passage, real_gate
-from tests.interop.shells import bypass, erlang, plugin_status, prosody, reload_plugin, server_log
+from tests.interop.shells import bypass, erlang, plugin_status, prosody, reconfigure, reload_plugin, server_log
 from tests.interop.test_plugin_component import AWAY, FORBIDDEN, PASSED, UNDECIDED, outcome
 
 SECRET = "typed-by-the-requester"
@@ -188,10 +187,40 @@ async def test_a_process_of_the_guard_that_is_killed_is_there_again(server: Sand
         await becomes(acs1, CPE1, PASSED, UNDECIDED, AWAY)
         known = [(item.get("jid"), item.get("event")) for item in await gate.sessions()]
         assert known == [(cpe1.jid, "up")]
-        gate.decide = denied
+        gate.decide = lambda check: decision(check, "deny", epoch=2)
         await gate.flush(2)
-        await becomes(acs1, CPE1, FORBIDDEN, UNDECIDED)
+        assert await asked(acs1, CPE1) == FORBIDDEN
     assert SECRET not in server_log(server)
+
+
+WRONG = {
+    "prosody": {
+        'stanzagate_mode = "enforce"': 'stanzagate_mode = "off"',
+        'stanzagate_guard = "connection-requests"': 'stanzagate_guard = "nothing"',
+        f'stanzagate_component = "{GATE}"': 'stanzagate_component = ""',
+    },
+    "ejabberd": {'mode: "enforce"': 'mode: "off"'},
+}
+
+
+async def test_a_wrong_configuration_does_not_open_the_guard(server: Sandbox) -> None:
+    """Prosody takes what it does not understand for the strictest; ejabberd does not take such a file at all."""
+    async with puppet(server) as gate, online(server, "cpe1") as cpe1, online(server, "acs1") as acs1:
+        gate.decide = denied
+        for right, wrong in WRONG[server.kind].items():
+            with contextlib.nullcontext() if server.kind == "prosody" else pytest.raises(AssertionError):
+                reconfigure(server, right, wrong)
+        if server.kind == "prosody":
+            await asyncio.to_thread(reload_plugin, server, HOST)
+            ping = f"<iq type='get' id='ping' to='{CPE1}'><ping xmlns='urn:xmpp:ping'/></iq>"
+            assert outcome(await acs1.send_raw_iq(ping)) == AWAY
+        assert await asked(acs1, CPE1) == {"prosody": AWAY, "ejabberd": FORBIDDEN}[server.kind]
+        for right, wrong in WRONG[server.kind].items():
+            reconfigure(server, wrong, right)
+        if server.kind == "prosody":
+            await asyncio.to_thread(reload_plugin, server, HOST)
+        assert await asked(acs1, CPE1) == FORBIDDEN
+        assert cpe1.woken == []
 
 
 # --- open on purpose ------------------------------------------------------------------------------------------------
@@ -216,6 +245,9 @@ async def test_the_emergency_bypass(server: Sandbox) -> None:
         assert (await gate.status()).words["mode"] == "enforce"
         assert await asked(acs1, CPE1) == FORBIDDEN
         await until(lambda: server_log(server)[logged:].lower().count("bypass") >= 2)  # its begin and its end
+        await asyncio.to_thread(bypass, server, HOST, 5)
+        await asyncio.to_thread(reload_plugin, server, HOST)
+        assert (await gate.status()).words["mode"] == "enforce"
         for minutes in (-1, 1441):
             with contextlib.suppress(AssertionError):  # whether the shell fails is the server's affair
                 await asyncio.to_thread(bypass, server, HOST, minutes)
@@ -224,16 +256,33 @@ async def test_the_emergency_bypass(server: Sandbox) -> None:
     assert SECRET not in server_log(server)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox in which the plugin only logs."""
-    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param, Plugin(Mode.LOG_ONLY)) as running:
-        yield running
+@pytest.fixture
+def lenient(server: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox with a plugin that only logs."""
+    switch_mode(server, "enforce", "log-only")
+    try:
+        yield server
+    finally:
+        switch_mode(server, "log-only", "enforce")
+
+
+def switch_mode(server: Sandbox, before: str, after: str) -> None:
+    """Change the plugin's mode as an administrator does."""
+    option = {"prosody": 'stanzagate_mode = "{}"', "ejabberd": 'mode: "{}"'}[server.kind]
+    reconfigure(server, option.format(before), option.format(after))
+    if server.kind == "prosody":
+        reload_plugin(server, HOST)
 
 
 async def test_log_only_lets_everything_through_and_says_what_it_would_refuse(
     lenient: Sandbox, tmp_path: Path
 ) -> None:
+    logged = len(server_log(lenient))
+
+    def refusals() -> str:
+        """What is logged about what would be refused."""
+        return "\n".join(line for line in server_log(lenient)[logged:].splitlines() if "refuse" in line)
+
     async with (
         real_gate(lenient, tmp_path) as gate,
         online(lenient, "cpe1") as cpe1,
@@ -246,9 +295,9 @@ async def test_log_only_lets_everything_through_and_says_what_it_would_refuse(
         await until(lambda: len(cpe1.woken) == 3)
         assert [child.tag for child in cpe1.woken[2][0]][2:] == [f"{{{CONNECTION_REQUEST}}}x"]
         async with asyncio.timeout(PATIENCE):
-            while "rogue@acs.test" not in refusals(lenient):  # the first may pass before there is a decision
+            while "rogue@acs.test" not in refusals():  # the first may pass before there is a decision
                 assert await asked(rogue, CPE1) == PASSED
-        assert "acs1@acs.test" not in refusals(lenient)
+        assert "acs1@acs.test" not in refusals()
         async with asyncio.timeout(PATIENCE):
             while not (proposed := json.loads(await gate.cli("jid", "suggest", "--json"))):
                 pass
@@ -258,8 +307,3 @@ async def test_log_only_lets_everything_through_and_says_what_it_would_refuse(
         async with online(lenient, "acs2") as acs2:
             assert await asked(acs2, CPE1) == PASSED
     assert SECRET not in server_log(lenient)
-
-
-def refusals(sandbox: Sandbox) -> str:
-    """The lines of the log that tell of what would be refused."""
-    return "\n".join(line for line in server_log(sandbox).splitlines() if "refuse" in line)

@@ -24,7 +24,7 @@ from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
 from tests.interop.puppet import GATE, Puppet, allowed, puppet, until
 from tests.interop.rawclient import MANAGEMENT, RawClient, authenticated, bind, context, online, reading
 from tests.interop.realgate import events_lost, real_gate
-from tests.interop.shells import ejabberdctl, prosody, reload_plugin
+from tests.interop.shells import prosody, reconfigure, reload_plugin
 
 SESSION = f"{{{POLICY}}}session"
 CHAIN = f"{{{POLICY}}}certificateChain/{{{POLICY}}}certificate"
@@ -169,27 +169,19 @@ async def test_the_plugin_loaded_anew_knows_who_was_there(server: Sandbox) -> No
 # --- client certificates --------------------------------------------------------------------------------------------
 
 GRID = "grid.test"
-MODULES = "append_host_config:"
 
 
 @pytest.fixture(scope="module")
 def guarded_grid(server: Sandbox) -> Sandbox:
     """The sandbox with the plugin on the host that asks for certificates, added as an administrator would."""
-    prosody_kind = server.kind == "prosody"
-    config = server.folder / server.kind / ("prosody.cfg.lua" if prosody_kind else "ejabberd.yml")
-    before, after = (
-        ('{ "stanzagate_external" }', f'{{ "stanzagate_external", "stanzagate" }}\nstanzagate_component = "{GATE}"')
-        if prosody_kind
-        else (f"{MODULES}\n", f"{MODULES}\n  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n")
-    )
-    text = config.read_text()
-    assert before in text
-    config.write_text(text.replace(before, after))
-    if prosody_kind:
-        prosody(server, "config:reload()")
+    if server.kind == "prosody":
+        modules = '{ "stanzagate_external" }'
+        with_ours = modules.replace(" }", ', "stanzagate" }')
+        reconfigure(server, modules, f'{with_ours}\nstanzagate_component = "{GATE}"')
         prosody(server, f'module:load("stanzagate", "{GRID}")')
     else:
-        ejabberdctl(server, "reload_config")
+        section = "append_host_config:\n"
+        reconfigure(server, section, f"{section}  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n")
     return server
 
 
