@@ -21,8 +21,8 @@ end
 
 -- Whether a stanza with this origin came from the component itself; the server may speak for it, too.
 function link:is_origin(origin)
-	return self.component ~= nil
-		and (origin.type == "component" and origin.host == self.component or origin == hosts[self.component]);
+	local component = self.component;
+	return origin.host == component and component ~= nil and (origin.type == "component" or origin == hosts[component]);
 end
 
 function link:send(stanza)

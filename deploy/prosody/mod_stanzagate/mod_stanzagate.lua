@@ -206,8 +206,8 @@ local function guard(event, stanza)
 	if not carries and not guard_everything then return nil; end
 	local attr = stanza.attr;
 	local requester = attr.from or host;
-	if link:is_origin(event.origin) and match(requester, "^[^/]*"):match("[^@]*$") == component then return nil; end
 	local bare = match(requester, "^[^/]*");
+	if link:is_origin(event.origin) and match(bare, "[^@]*$") == component then return nil; end
 	local to = attr.to or bare;
 	local device = match(to, "^[^/]*");
 	if not carries and (bare == device or requester == host) then return nil; end
