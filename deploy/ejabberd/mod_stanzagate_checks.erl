@@ -44,14 +44,16 @@ open(Pair, #checks{open = Open}) ->
 %% @doc Ask about a requester and a device. The answer comes as {iq_reply, Answer, {Pair, Reference}}, or instead of it,
 %% when it takes too long, {timeout, Timer, {Pair, Reference}}.
 -spec start(guard(), pair(), jid(), jid(), checks()) -> {ok, checks()} | {overload, checks()}.
-start(Guard, {_, Domain, _} = Pair, Requester, Device, #checks{table = Table, open = Open, domains = Domains} = Checks) ->
+start(Guard, {_, Domain, _} = Pair, Requester, Device, Checks) ->
+    #checks{table = Table, open = Open, domains = Domains} = Checks,
     OfDomain = maps:get(Domain, Domains, 0),
     case map_size(Open) < ?ALL andalso OfDomain < ?PER_DOMAIN of
         true ->
             ets:insert(Table, {Pair}),
             Timer = erlang:start_timer(?MILLISECONDS, self(), {check, Pair}),
             Check = #check{requester = Requester, device = Device, timer = Timer},
-            {ok, Checks#checks{open = Open#{Pair => ask(Guard, Pair, Check)}, domains = Domains#{Domain => OfDomain + 1}}};
+            {ok, Checks#checks{open = Open#{Pair => ask(Guard, Pair, Check)},
+                               domains = Domains#{Domain => OfDomain + 1}}};
         false ->
             ets:delete(Table, Pair),
             {overload, Checks}

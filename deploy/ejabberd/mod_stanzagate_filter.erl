@@ -3,7 +3,7 @@
 %%% ejabberd goes on with a packet when a hook crashes, so whatever goes wrong in here ends in a refusal.
 -module(mod_stanzagate_filter).
 
--export([filter/1, let_go/1, refuse/5, verdict/2]).
+-export([filter/1, let_go/1, log_refusal/4, refuse/5, verdict/2]).
 
 -include("xmpp.hrl").
 
@@ -143,6 +143,11 @@ watch(#{cache := Cache} = Guard, From, Packet, Held) ->
 
 would_refuse(Guard, Reason, From, To) ->
     mod_stanzagate_guard:count(Guard, bypassed),
+    log_refusal(Guard, Reason, From, To).
+
+%% @doc Log what mode log-only would have refused.
+-spec log_refusal(guard(), mod_stanzagate_guard:reason(), jid(), jid()) -> ok.
+log_refusal(Guard, Reason, From, To) ->
     mod_stanzagate_guard:warn(Guard, refused, "log-only: would refuse ~ts to ~ts: ~s",
                               [jid:encode(From), jid:encode(To), Reason]).
 

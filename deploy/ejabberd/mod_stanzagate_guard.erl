@@ -4,7 +4,7 @@
 -module(mod_stanzagate_guard).
 
 -export([attached/1, change/2, count/2, count/3, counted/2, failed/2, find/1, forget/1, make/3, mode/1,
-         reasons/0, repair/2, sound/1, warn/4]).
+         reasons/0, repair/2, settings/1, sound/1, warn/4]).
 -export_type([guard/0, mode/0, reason/0]).
 
 -include("logger.hrl").
@@ -64,13 +64,13 @@ sound(#{cache := Cache, asking := Asking, waiting := Waiting}) ->
     mod_stanzagate_cache:sound(Cache) andalso mod_stanzagate_waiting:sound(Waiting)
         andalso ets:info(Asking, id) =/= undefined.
 
+%% @doc What the options of the module mean for it.
+-spec settings(gen_mod:opts()) -> map().
 settings(#{component := Component, mode := Mode, guard := Watch, cache_size := Size}) ->
     #{component => Component, mode => Mode, watch => Watch, cache_size => Size}.
 
-%% @doc Change it for everybody: options as they are configured, or parts of it.
--spec change(guard(), {options, gen_mod:opts()} | map()) -> guard().
-change(Guard, {options, Options}) ->
-    change(Guard, settings(Options));
+%% @doc Change parts of it for everybody.
+-spec change(guard(), map()) -> guard().
 change(#{host := Host} = Guard, Changes) ->
     Changed = maps:merge(Guard, Changes),
     persistent_term:put({?MODULE, Host}, Changed),

@@ -1,7 +1,7 @@
 %%% Out of the queues: what has waited is delivered or refused, one after the other, in the guard's process.
 -module(mod_stanzagate_release).
 
--export([cached/3, of_pair/2, settle/3, settle_all/2]).
+-export([of_pair/2, settle/3, settle_all/2]).
 -export_type([outcome/0]).
 
 -include("xmpp.hrl").
@@ -18,24 +18,15 @@ of_pair(#{waiting := Waiting}, Pair) ->
 %% @doc Settle everything that waits.
 -spec settle_all(guard(), fun((row()) -> outcome())) -> ok.
 settle_all(#{waiting := Waiting} = Guard, Find) ->
-    lists:foreach(fun(Pair) -> settle(of_pair(Guard, Pair), Find, Guard) end, mod_stanzagate_waiting:pairs(Waiting)).
+    lists:foreach(fun(Pair) -> settle(Guard, of_pair(Guard, Pair), Find) end, mod_stanzagate_waiting:pairs(Waiting)).
 
 %% @doc Settle these, each with the outcome found for it.
--spec settle([row()], fun((row()) -> outcome()), guard()) -> ok.
-settle(Rows, Find, #{waiting := Waiting} = Guard) ->
+-spec settle(guard(), [row()], fun((row()) -> outcome())) -> ok.
+settle(#{waiting := Waiting} = Guard, Rows, Find) ->
     lists:foreach(fun(Row) ->
                           Deal = fun(Held) -> deal(Find, Row, Held, Guard) end,
                           mod_stanzagate_waiting:settle(Waiting, Row, Deal)
                   end, Rows).
-
-%% @doc The decision in the cache, however old, as long as it is usable; otherwise what is said here.
--spec cached(guard(), row(), outcome()) -> outcome().
-cached(#{cache := Cache}, Row, Otherwise) ->
-    {From, To} = mod_stanzagate_waiting:addresses(Row),
-    case mod_stanzagate_cache:find(Cache, From, To) of
-        {_, Effect} -> Effect;
-        none -> Otherwise
-    end.
 
 %% One that fails here is answered, and the others go on.
 deal(Find, Row, Held, Guard) ->

@@ -1,4 +1,4 @@
-%%% The process of the guard on a host: it asks the component, keeps the decisions, and settles what waits for them.
+%%% The process of the guard on a host: senders tell it what waits, the component answers it, clients come and go.
 %%%
 %%% Whatever fails in here, everything that waits is answered, the decisions are forgotten, and the process goes on.
 -module(mod_stanzagate_server).
@@ -12,16 +12,13 @@
 -include("logger.hrl").
 -include("ejabberd_router.hrl").
 
--define(PATIENCE, 10000).    % milliseconds: nobody waits longer, however many others of the pair are asked about first
 -define(MINUTE, 60000).
 
 -type guard() :: mod_stanzagate_guard:guard().
 -type pair() :: mod_stanzagate_waiting:pair().
 
--record(state, {guard :: guard(),
-                known = 0 :: non_neg_integer(),    % the highest epoch that the component has named
-                streams = #{} :: #{reference() => pid()},
-                checks :: mod_stanzagate_checks:checks(),
+-record(state, {decisions :: mod_stanzagate_decisions:decisions(),
+                streams = #{} :: #{reference() => pid()},    % of the component, by their monitors
                 book = mod_stanzagate_sessions:new() :: mod_stanzagate_sessions:book(),
                 bypass = 0 :: non_neg_integer(),    % minutes that are left of it
                 minute :: reference() | undefined}).
@@ -106,24 +103,14 @@ status(Host) ->
 
 init([Host, Options]) ->
     process_flag(trap_exit, true),
-    Asking = mod_stanzagate_checks:table(),
-    Guard = mod_stanzagate_guard:make(Host, Options, #{cache => mod_stanzagate_cache:new(), asking => Asking}),
-    mod_stanzagate_release:settle_all(Guard, fun(_) -> crashed end),    % what an earlier process has left
-    State = take_over(#state{guard = Guard, checks = mod_stanzagate_checks:new(Asking)}),
-    {ok, find_streams(State)}.
+    State = #state{decisions = mod_stanzagate_decisions:new(Host, Options)},
+    Present = lists:foldl(fun begun/2, State, mod_stanzagate_sessions:present(Host)),
+    {ok, find_streams(Present)}.
 
-take_over(#state{guard = #{host := Host}} = State) ->
-    lists:foldl(fun begun/2, State, mod_stanzagate_sessions:present(Host)).
-
-%% The streams of a component that was there before.
-find_streams(#state{guard = #{component := Component}} = State) ->
-    Backend = ejabberd_router:get_backend(),
-    {ok, Routes} = Backend:find_routes(Component),
-    lists:foldl(fun attach/2, State, [Stream || #route{pid = Stream} <- Routes, is_pid(Stream)]).
-
-handle_call(status, _, #state{known = Known, checks = Checks, book = Book} = State) ->
-    {reply, #{epoch => Known, checks => mod_stanzagate_checks:count(Checks),
-              seq => mod_stanzagate_sessions:sequence(Book), sessions => mod_stanzagate_sessions:count(Book)}, State};
+handle_call(status, _, #state{decisions = Decisions, book = Book} = State) ->
+    Figures = mod_stanzagate_decisions:figures(Decisions),
+    {reply, Figures#{seq => mod_stanzagate_sessions:sequence(Book),
+                     sessions => mod_stanzagate_sessions:count(Book)}, State};
 handle_call(Request, _, State) ->
     {Result, Next} = protected(fun() -> called(Request, State) end, State),
     {reply, Result, Next}.
@@ -136,34 +123,26 @@ handle_info(Message, State) ->
     {_, Next} = protected(fun() -> noticed(Message, State) end, State),
     {noreply, Next}.
 
-terminate(_, #state{guard = Guard}) ->
-    mod_stanzagate_release:settle_all(Guard, fun(_) -> 'no-decision' end).
+terminate(_, State) ->
+    mod_stanzagate_release:settle_all(guard(State), fun(_) -> 'no-decision' end).
 
 code_change(_, State, _) ->
     {ok, State}.
 
-protected(Step, State) ->
+%% The sessions are kept after a failure: nobody may do anything because of them.
+protected(Step, #state{decisions = Decisions, streams = Streams} = State) ->
     try
         {ok, Step()}
     catch
-        Class:Reason:Stack -> {failed, recover({Class, Reason, Stack}, State)}
+        Class:Reason:Stack ->
+            mod_stanzagate_guard:failed(guard(State), {Class, Reason, Stack}),
+            Alive = maps:filter(fun(_, Stream) -> is_process_alive(Stream) end, Streams),
+            Repaired = mod_stanzagate_decisions:repaired(maps:values(Alive), Decisions),
+            {failed, State#state{decisions = Repaired, streams = Alive}}
     end.
 
-%% Nothing that was known before a failure is trusted; the sessions are, they are nobody's right.
-recover(Failure, #state{guard = #{cache := Cache, asking := Marks} = Guard, streams = Streams} = State) ->
-    mod_stanzagate_guard:failed(Guard, Failure),
-    mod_stanzagate_cache:delete(Cache),
-    _ = ets:info(Marks, id) =:= undefined orelse ets:delete(Marks),
-    Asking = mod_stanzagate_checks:table(),
-    Alive = maps:filter(fun(_, Stream) -> is_process_alive(Stream) end, Streams),
-    Repaired = mod_stanzagate_guard:repair(Guard, #{cache => mod_stanzagate_cache:new(), asking => Asking,
-                                                    streams => maps:values(Alive)}),
-    mod_stanzagate_release:settle_all(Repaired, fun(_) -> crashed end),
-    State#state{guard = Repaired, streams = Alive, checks = mod_stanzagate_checks:new(Asking)}.
-
-called({flush, {Epoch, Requester, Device}}, #state{guard = #{cache := Cache}, known = Known} = State) ->
-    mod_stanzagate_cache:flush(Cache, Epoch, Requester, Device),
-    State#state{known = max(Known, Epoch)};
+called({flush, {Epoch, Requester, Device}}, #state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:flush(Epoch, Requester, Device, Decisions)};
 called({attached, Stream}, State) ->
     attach(Stream, State);
 called({bypass, Minutes}, State) ->
@@ -171,163 +150,59 @@ called({bypass, Minutes}, State) ->
 called({reload, Options}, State) ->
     reloaded(Options, State).
 
-told({waits, Pair}, State) ->
-    advance(Pair, State);
-told({ask, Pair, From, To}, #state{guard = Guard, checks = Checks} = State) ->
-    case mod_stanzagate_checks:open(Pair, Checks) orelse not mod_stanzagate_guard:attached(Guard) of
-        true -> State;
-        false ->
-            {_, Next} = mod_stanzagate_checks:start(Guard, Pair, From, To, Checks),
-            State#state{checks = Next}
-    end;
+told({waits, Pair}, #state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:waits(Pair, Decisions)};
+told({ask, Pair, From, To}, #state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:ask(Pair, From, To, Decisions)};
 told({session, Session}, State) ->
     begun(Session, State);
 told({sessions, IQ}, #state{book = Book} = State) ->
     ejabberd_router:route(xmpp:make_iq_result(IQ, mod_stanzagate_sessions:all(Book))),
     State;
-told(look_after, #state{guard = Guard} = State) ->
-    true = mod_stanzagate_guard:sound(Guard),
+told(look_after, State) ->
+    true = mod_stanzagate_guard:sound(guard(State)),
     State.
 
-noticed({iq_reply, Answer, {Pair, Reference}}, State) ->
-    for_check(Pair, Reference, fun(Parties) -> answered(Answer, Pair, Parties, State) end, State);
-noticed({timeout, Timer, {check, Pair}}, State) ->
-    for_check(Pair, Timer, fun(_) -> undecided(Pair, State) end, State);
+noticed({iq_reply, Answer, {Pair, Reference}}, #state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:answer(Pair, Reference, Answer, Decisions)};
+noticed({timeout, Timer, {check, Pair}}, #state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:overdue(Pair, Timer, Decisions)};
 noticed({timeout, Minute, minute}, #state{minute = Minute, bypass = Left} = State) ->
     bypassing(Left - 1, State);
 noticed({'DOWN', Monitor, process, _, _}, #state{streams = Streams, book = Book} = State) ->
     case maps:take(Monitor, Streams) of
-        {_, Others} -> detached(State#state{streams = Others});
+        {_, Others} -> detached(Others, State);
         error -> send_event(mod_stanzagate_sessions:down(Monitor, Book), State)
     end;
 noticed(_, State) ->
     State.
 
-for_check(Pair, Reference, Step, #state{checks = Checks} = State) ->
-    case mod_stanzagate_checks:find(Pair, Reference, Checks) of
-        none -> State;    % it has been settled in another way
-        Parties -> Step(Parties)
-    end.
-
-%%% Decisions
-
-answered(Answer, Pair, {From, To}, #state{guard = #{component := Component} = Guard, known = Known} = State) ->
-    case mod_stanzagate_policy:decision(Component, Answer) of
-        {ok, #{epoch := Epoch} = Decision} when Epoch >= Known -> accept(Decision, Pair, From, To, State);
-        none -> undecided(Pair, State);
-        Disbelieved ->
-            mod_stanzagate_guard:count(Guard, discarded),
-            disbelieve(Disbelieved, Pair, State)
-    end.
-
-disbelieve(malformed, Pair, #state{guard = Guard} = State) ->
-    mod_stanzagate_guard:warn(Guard, disbelieved, "the component sent a decision that is malformed", []),
-    undecided(Pair, State);
-disbelieve(_, Pair, #state{guard = Guard, checks = Checks} = State) ->
-    case mod_stanzagate_checks:again(Guard, Pair, Checks) of
-        {ok, Next} -> State#state{checks = Next};
-        enough -> undecided(Pair, State)
-    end.
-
-accept(#{effect := Effect, epoch := Epoch, scope := Scope} = Decision, Pair, From, To, State) ->
-    #state{guard = #{cache := Cache, cache_size := Limit} = Guard, checks = Checks} = State,
-    mod_stanzagate_guard:count(Guard, case Effect of allow -> allowed; deny -> denied end),
-    Evicted = mod_stanzagate_cache:store(Cache, Limit, From, To, Decision),
-    mod_stanzagate_guard:count(Guard, evicted, Evicted),
-    log_denial(Effect, From, To, Guard),
-    mod_stanzagate_release:settle(covered(Scope, From, mod_stanzagate_release:of_pair(Guard, Pair)), fun(_) -> Effect end, Guard),
-    advance(Pair, State#state{known = Epoch, checks = mod_stanzagate_checks:finish(Pair, Checks)}).
-
-log_denial(deny, From, To, #{mode := 'log-only'} = Guard) ->
-    mod_stanzagate_guard:warn(Guard, refused, "log-only: would refuse ~ts to ~ts: forbidden",
-                              [jid:encode(From), jid:encode(To)]);
-log_denial(_, _, _, _) ->
-    ok.
-
-%% Those at the head of the queue that a decision is about; what stands behind another resource keeps its place.
-covered(bare, _, Rows) -> Rows;
-covered(full, #jid{lresource = Resource}, Rows) ->
-    lists:takewhile(fun(Row) ->
-                            {#jid{lresource = Other}, _} = mod_stanzagate_waiting:addresses(Row),
-                            Other =:= Resource
-                    end, Rows).
-
-%% There is no decision to be had: what is in the cache is used however old, as long as that is allowed.
-undecided(Pair, #state{guard = Guard, checks = Checks} = State) ->
-    mod_stanzagate_release:settle(mod_stanzagate_release:of_pair(Guard, Pair), fun(Row) -> mod_stanzagate_release:cached(Guard, Row, 'no-decision') end, Guard),
-    State#state{checks = mod_stanzagate_checks:finish(Pair, Checks)}.
-
-%%% What waits
-
-%% Settle what can be settled from the head of a pair's queue, and ask about the first that cannot.
-advance(Pair, #state{guard = Guard, checks = Checks} = State) ->
-    case mod_stanzagate_checks:open(Pair, Checks) of
-        true -> State;
-        false -> advance(mod_stanzagate_release:of_pair(Guard, Pair), Pair, State)
-    end.
-
-advance([], _, State) ->
-    State;
-advance([Row | Rows], Pair, #state{guard = #{cache := Cache} = Guard, checks = Checks} = State) ->
-    {From, To} = mod_stanzagate_waiting:addresses(Row),
-    case {mod_stanzagate_guard:mode(Guard), mod_stanzagate_cache:find(Cache, From, To)} of
-        {enforce, {Age, Effect}} when Age =/= stale ->
-            mod_stanzagate_guard:count(Guard, hits),
-            mod_stanzagate_release:settle([Row], fun(_) -> Effect end, Guard),
-            advance(Rows, Pair, State);
-        {enforce, _} ->
-            case ask_about(Row, From, To, Pair, State) of
-                {ok, Asked} -> State#state{checks = Asked};
-                {no, Reason} ->
-                    mod_stanzagate_release:settle([Row], fun(_) -> mod_stanzagate_release:cached(Guard, Row, Reason) end, Guard),
-                    advance(Rows, Pair, State#state{checks = Checks})
-            end;
-        _ ->
-            mod_stanzagate_release:settle([Row], fun(_) -> bypass end, Guard),
-            advance(Rows, Pair, State)
-    end.
-
-ask_about(Row, From, To, Pair, #state{guard = #{component := Component} = Guard, checks = Checks}) ->
-    Patient = mod_stanzagate_waiting:waited(Row) < ?PATIENCE,
-    case mod_stanzagate_guard:attached(Guard) andalso ejabberd_router:is_my_route(Component) of
-        false -> {no, 'not-attached'};
-        true when not Patient -> {no, 'no-decision'};
-        true ->
-            case mod_stanzagate_checks:start(Guard, Pair, From, To, Checks) of
-                {ok, Asked} -> {ok, Asked};
-                {overload, _} -> {no, overload}
-            end
-    end.
+guard(#state{decisions = Decisions}) ->
+    mod_stanzagate_decisions:guard(Decisions).
 
 %%% The component
 
-attach(Stream, #state{streams = Streams, guard = #{cache := Cache} = Guard} = State) ->
+%% The streams of a component that was there before.
+find_streams(State) ->
+    #{component := Component} = guard(State),
+    Backend = ejabberd_router:get_backend(),
+    {ok, Routes} = Backend:find_routes(Component),
+    lists:foldl(fun attach/2, State, [Stream || #route{pid = Stream} <- Routes, is_pid(Stream)]).
+
+attach(Stream, #state{streams = Streams, decisions = Decisions, book = Book} = State) ->
     case lists:member(Stream, maps:values(Streams)) of
         true -> State;
         false ->
-            mod_stanzagate_cache:clear(Cache),
-            Monitored = Streams#{monitor(process, Stream) => Stream},
-            Changed = mod_stanzagate_guard:change(Guard, #{streams => maps:values(Monitored)}),
-            Attached = State#state{streams = Monitored, guard = Changed, known = 0},
-            send(mod_stanzagate_sessions:all(Attached#state.book), Attached),
-            ask_anew(Attached)
+            All = Streams#{monitor(process, Stream) => Stream},
+            Connected = mod_stanzagate_decisions:connected(maps:values(All), Decisions),
+            Attached = State#state{streams = All, decisions = Connected},
+            send(mod_stanzagate_sessions:all(Book), Attached),
+            Attached
     end.
 
-%% What was asked of an earlier stream is asked of this one.
-ask_anew(#state{checks = Checks} = State) ->
-    {Pairs, None} = mod_stanzagate_checks:finish_all(Checks),
-    lists:foldl(fun advance/2, State#state{checks = None}, Pairs).
-
-detached(#state{streams = Streams, guard = Guard} = State) ->
-    Changed = mod_stanzagate_guard:change(Guard, #{streams => maps:values(Streams)}),
-    case mod_stanzagate_guard:attached(Changed) of
-        true -> ask_anew(State#state{guard = Changed});
-        false ->
-            {_, None} = mod_stanzagate_checks:finish_all(State#state.checks),
-            Find = fun(Row) -> mod_stanzagate_release:cached(Changed, Row, 'not-attached') end,
-            mod_stanzagate_release:settle_all(Changed, Find),
-            State#state{guard = Changed, checks = None}
-    end.
+detached(Streams, #state{decisions = Decisions} = State) ->
+    Disconnected = mod_stanzagate_decisions:disconnected(maps:values(Streams), Decisions),
+    State#state{streams = Streams, decisions = Disconnected}.
 
 begun(Session, #state{book = Book} = State) ->
     send_event(mod_stanzagate_sessions:up(Session, Book), State).
@@ -338,26 +213,27 @@ send_event({Event, Book}, State) ->
     send(Event, State),
     State#state{book = Book}.
 
-send(Element, #state{guard = #{host := Host, component := Component} = Guard}) ->
+send(Element, State) ->
+    #{host := Host, component := Component} = Guard = guard(State),
     case mod_stanzagate_guard:attached(Guard) of
         true ->
             ejabberd_router:route(#message{from = jid:make(Host), to = jid:make(Component), sub_els = [Element]});
-        false -> ok    % it will be told of all when it comes
+        false ->
+            ok    % it is told of all when it comes
     end.
 
 %%% The administrator
 
-bypassing(Minutes, #state{guard = #{host := Host} = Guard, bypass = Before, minute = Timer} = State) ->
+bypassing(Minutes, #state{decisions = Decisions, bypass = Before, minute = Timer} = State) ->
+    #{host := Host} = guard(State),
     _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
-    Changed = mod_stanzagate_guard:change(Guard, #{bypass => Minutes > 0}),
     log_bypass(Host, Before, Minutes),
-    Next = State#state{guard = Changed, bypass = Minutes, minute = undefined},
-    case Minutes of
-        0 -> Next;
-        _ ->
-            mod_stanzagate_release:settle_all(Changed, fun(_) -> bypass end),
-            Next#state{minute = erlang:start_timer(?MINUTE, self(), minute)}
-    end.
+    State#state{decisions = mod_stanzagate_decisions:change(#{bypass => Minutes > 0}, Decisions),
+                bypass = Minutes,
+                minute = case Minutes of
+                             0 -> undefined;
+                             _ -> erlang:start_timer(?MINUTE, self(), minute)
+                         end}.
 
 log_bypass(_, 0, 0) -> ok;
 log_bypass(Host, _, 0) -> ?WARNING_MSG("~ts: the bypass has ended: the policy is enforced again", [Host]);
@@ -366,20 +242,17 @@ log_bypass(Host, 0, Minutes) ->
 log_bypass(Host, _, Minutes) ->
     ?WARNING_MSG("~ts: bypass: everybody may wake every device; ~B minutes are left", [Host, Minutes]).
 
-reloaded(Options, #state{guard = #{component := Before, cache := Cache} = Guard} = State) ->
-    Changed = mod_stanzagate_guard:change(Guard, {options, Options}),
-    #{component := Component, cache_size := Limit} = Changed,
-    mod_stanzagate_guard:count(Changed, evicted, mod_stanzagate_cache:shrink(Cache, Limit)),
-    case mod_stanzagate_guard:mode(Changed) of
-        enforce -> ok;
-        _ -> mod_stanzagate_release:settle_all(Changed, fun(_) -> bypass end)
-    end,
-    case Component of
-        Before -> State#state{guard = Changed};
-        _ -> another_component(State#state{guard = Changed})
+reloaded(Options, #state{decisions = Decisions, streams = Streams} = State) ->
+    #{component := Before} = guard(State),
+    Settings = mod_stanzagate_guard:settings(Options),
+    Changed = State#state{decisions = mod_stanzagate_decisions:change(Settings, Decisions)},
+    case guard(Changed) of
+        #{component := Before} ->
+            Changed;
+        _ ->
+            _ = [demonitor(Monitor, [flush]) || Monitor <- maps:keys(Streams)],
+            find_streams(forget_decisions(detached(#{}, Changed)))
     end.
 
-another_component(#state{streams = Streams, guard = #{cache := Cache}} = State) ->
-    _ = [demonitor(Monitor, [flush]) || Monitor <- maps:keys(Streams)],
-    mod_stanzagate_cache:clear(Cache),
-    find_streams(detached(State#state{streams = #{}, known = 0})).
+forget_decisions(#state{decisions = Decisions} = State) ->
+    State#state{decisions = mod_stanzagate_decisions:connected([], Decisions)}.

@@ -1,8 +1,8 @@
 %%% What waits for a decision, in the order of its pair.
 %%%
-%%% The sender's process puts a stanza here and the guard's process takes it out, so that the limits hold before anything
-%%% is queued, and a sender sees at once that its own earlier request still waits. The tables outlive the guard's process:
-%%% when that fails, the next one still answers everybody.
+%%% The sender's process puts a stanza here and the guard's process takes it out, so that the limits hold before
+%%% anything is queued, and a sender sees at once that its own earlier request still waits. The tables outlive the
+%%% guard's process: when that fails, the next one still answers everybody.
 -module(mod_stanzagate_waiting).
 
 -export([add/5, addresses/1, any/2, count/1, delete/1, new/0, of_pair/2, pair/2, pairs/1, settle/3, sound/1, waited/1]).
