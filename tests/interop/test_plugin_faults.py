@@ -13,22 +13,18 @@ from pathlib import Path
 import pytest
 
 from tests.interop.clients import CONNECTION_REQUEST, payload_xml
-from tests.interop.conftest import KINDS, Sandbox, bare_sandbox, stanzagate
+from tests.interop.conftest import Sandbox, stanzagate
 from tests.interop.puppet import GATE, HOST, PATIENCE, allowed, decision, denied, puppet, until
 from tests.interop.rawclient import RawClient, beside, online, request
 from tests.interop.realgate import Passage, real_gate
+from tests.interop.scene import AWAY, FORBIDDEN, PASSED, UNDECIDED, outcome, server
 from tests.interop.shells import bypass, erlang, plugin_status, prosody, reconfigure, reload_plugin, server_log
-from tests.interop.test_plugin_component import AWAY, FORBIDDEN, PASSED, UNDECIDED, outcome
+
+__all__ = ["server"]  # the fixture
 
 SECRET = "typed-by-the-requester"
 CPE1, CPE2 = "cpe1@cpe.test/tr069", "cpe2@cpe.test/tr069"
 MESSY = f"<message to='{CPE1}' type='chat'>{payload_xml('u', SECRET, '<x/>')}</message>"
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
-        yield running
 
 
 async def asked(client: RawClient, to: str) -> tuple[str, str]:
@@ -104,9 +100,9 @@ async def test_a_change_that_the_plugin_cannot_hear_of_is_not_said_to_be_in_forc
         passage.unblock()
         await gate.attached()
         await becomes(acs1, CPE1, FORBIDDEN, PASSED)
-        await gate.cli("jid", "resume", "acs1@acs.test")
+        await gate.api("DELETE", "/suspensions/acs1@acs.test")
         assert await asked(acs1, CPE1) == PASSED
-        await gate.cli("jid", "suspend", "acs1@acs.test")
+        await gate.api("POST", "/suspensions", json={"requester": "acs1@acs.test"})
         assert await asked(acs1, CPE1) == FORBIDDEN
 
 

@@ -11,7 +11,6 @@ import signal
 import time
 import xml.etree.ElementTree as ET
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,17 @@ from cryptography.hazmat.primitives import serialization
 
 from component.base.ns import POLICY
 from stanzagate.sandbox.wire import Stream
-from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
+from tests.interop.conftest import Sandbox
 from tests.interop.puppet import GATE, Puppet, allowed, puppet, until
 from tests.interop.rawclient import MANAGEMENT, RawClient, authenticated, bind, context, online, reading
 from tests.interop.realgate import events_lost, real_gate
+from tests.interop.scene import server
 from tests.interop.shells import prosody, reconfigure, reload_plugin
+
+__all__ = ["server"]  # the fixture
 
 SESSION = f"{{{POLICY}}}session"
 CHAIN = f"{{{POLICY}}}certificateChain/{{{POLICY}}}certificate"
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
-        yield running
 
 
 def book(snapshot: ET.Element, events: list[ET.Element]) -> dict[str, str]:
