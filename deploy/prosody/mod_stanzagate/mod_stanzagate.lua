@@ -39,6 +39,8 @@ local above_all = 100000; -- mod_firewall, the highest of the others, hooks at 1
 local xmlns_policy = "urn:stanzagate:policy:1";
 local xmlns_stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
+if module:get_host_type() ~= "local" then error("mod_stanzagate guards virtual hosts, not components", 0); end
+
 -- Configuration
 
 local function option_of(name, default, safe, values)
