@@ -30,13 +30,13 @@
 
 %% @doc Guard a host. The hooks come first: until there is a guard behind them, they refuse.
 -spec start(binary(), gen_mod:opts()) -> {ok, pid()} | {error, term()}.
-start(Host, Options) ->
+start(Host, _) ->
     ejabberd_hooks:add(component_connected, ?MODULE, component_connected, 50),
     each_hook(fun(Hook, Module, Function, Place) -> ejabberd_hooks:add(Hook, Host, Module, Function, Place) end),
     gen_iq_handler:add_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace(), mod_stanzagate_control,
                                   process_iq),
     ejabberd_commands:register_commands(mod_stanzagate_control:commands()),
-    mod_stanzagate_server:start(Host, Options).
+    mod_stanzagate_server:start(Host).
 
 %% @doc Guard it no more. What serves all guarded hosts goes with the last of them.
 -spec stop(binary()) -> ok.

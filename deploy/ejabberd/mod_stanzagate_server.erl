@@ -4,9 +4,9 @@
 -module(mod_stanzagate_server).
 -behaviour(gen_server).
 
--export([ask/4, attached/2, bypass/2, flush/2, look_after/1, reload/2, session/2, sessions/2, start/2, status/1, stop/1,
+-export([ask/4, attached/2, bypass/2, flush/2, look_after/1, reload/2, session/2, sessions/2, start/1, status/1, stop/1,
          waits/2]).
--export([code_change/3, handle_call/3, handle_cast/2, handle_info/2, init/1, start_link/2, terminate/2]).
+-export([code_change/3, handle_call/3, handle_cast/2, handle_info/2, init/1, start_link/1, terminate/2]).
 
 -include("xmpp.hrl").
 -include("logger.hrl").
@@ -25,15 +25,15 @@
 
 %%% For everybody
 
--spec start(binary(), gen_mod:opts()) -> {ok, pid()} | {error, term()}.
-start(Host, Options) ->
-    Child = #{id => name(Host), start => {?MODULE, start_link, [Host, Options]}, restart => transient,
+-spec start(binary()) -> {ok, pid()} | {error, term()}.
+start(Host) ->
+    Child = #{id => name(Host), start => {?MODULE, start_link, [Host]}, restart => transient,
               shutdown => ?MINUTE, type => worker, modules => [?MODULE]},
     supervisor:start_child(ejabberd_gen_mod_sup, Child).
 
--spec start_link(binary(), gen_mod:opts()) -> {ok, pid()} | {error, term()}.
-start_link(Host, Options) ->
-    gen_server:start_link({local, name(Host)}, ?MODULE, [Host, Options], []).
+-spec start_link(binary()) -> {ok, pid()} | {error, term()}.
+start_link(Host) ->
+    gen_server:start_link({local, name(Host)}, ?MODULE, Host, []).
 
 -spec stop(binary()) -> ok | {error, term()}.
 stop(Host) ->
@@ -101,8 +101,9 @@ status(Host) ->
 
 %%% The process
 
-init([Host, Options]) ->
+init(Host) ->
     process_flag(trap_exit, true),
+    Options = gen_mod:get_module_opts(Host, mod_stanzagate),    % those of now: they may have changed since it was started
     State = #state{decisions = mod_stanzagate_decisions:new(Host, Options)},
     Present = lists:foldl(fun begun/2, State, mod_stanzagate_sessions:present(Host)),
     {ok, find_streams(Present)}.
