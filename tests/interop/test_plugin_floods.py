@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -139,11 +139,13 @@ class Streaming:
         self._pausing = True
         await self._paused.wait()
 
-    async def until_answered(self, expected: tuple[str, str], number: int) -> None:
-        """Wait until that many of the newest answers are the expected ones, and only they."""
-        await self._wire.until(
-            lambda: [condition(answer) for answer in self.answers[-number:]] == [expected] * number
-        )
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until what came makes `condition` true."""
+        await self._wire.until(condition)
+
+    async def until_allowed(self) -> None:
+        """Wait until the newest answers are those of the device."""
+        await self.until(lambda: kinds(self.answers[-50:]) == {DONE: 50})
 
 
 @contextlib.asynccontextmanager
@@ -165,34 +167,31 @@ async def changed(sandbox: Sandbox, *arguments: str) -> str:
     return found[1] if found else ""
 
 
-@contextlib.asynccontextmanager
-async def shut_out(sandbox: Sandbox, how: str) -> AsyncIterator[None]:
-    """Take the right to wake the device from acs2, and give it back."""
+async def shut_out(sandbox: Sandbox, how: str) -> tuple[str, ...]:
+    """Take the right to wake the device from acs2; the command that gives it back."""
     if how == "suspend":
         await changed(sandbox, "suspend", ACS2)
-        yield
-        await changed(sandbox, "resume", ACS2)
-    elif how == "deny":
-        rule = await changed(sandbox, "deny", ACS2, "--to", LOCAL)
-        yield
-        await changed(sandbox, "remove", rule)
-    else:
-        rules = await asyncio.to_thread(sandbox.json, "jid", "list")
-        await changed(sandbox, "remove", next(str(rule["id"]) for rule in rules if rule["requester"] == ACS2))
-        yield
-        await changed(sandbox, "allow", ACS2, "--to", LOCAL)
+        return "resume", ACS2
+    if how == "deny":
+        return "remove", await changed(sandbox, "deny", ACS2, "--to", LOCAL)
+    rules = await asyncio.to_thread(sandbox.json, "jid", "list")
+    await changed(sandbox, "remove", next(str(rule["id"]) for rule in rules if rule["requester"] == ACS2))
+    return "allow", ACS2, "--to", LOCAL
 
 
 @pytest.mark.parametrize("how", ["suspend", "deny", "remove"])
 async def test_the_policy_is_changed_in_mid_flood(sandbox: Sandbox, how: str) -> None:
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, raw(sandbox, "acs2") as acs2:
         async with streaming(acs2) as stream:
-            await stream.until_answered(DONE, 50)
-            async with shut_out(sandbox, how):
-                too_late = set(await after(stream, cpe, acs1))
-                assert kinds([acs2.answers[id][0] for id in too_late]) == {FORBIDDEN: len(too_late)}
-            assert not too_late & set(cpe.counted())
-            await stream.until_answered(DONE, 50)
+            await stream.until_allowed()
+            back = await shut_out(sandbox, how)
+            try:
+                too_late = await after(stream, cpe, acs1)
+            finally:
+                await changed(sandbox, *back)
+            assert kinds([acs2.answers[id][0] for id in too_late]) == {FORBIDDEN: len(too_late)}
+            assert not set(too_late) & set(cpe.counted())
+            await stream.until_allowed()
             await stream.pause()
         delivered = [id for id, answer in zip(stream.sent, stream.answers, strict=True) if condition(answer) == DONE]
         assert kinds(stream.answers).keys() == {DONE, FORBIDDEN}
@@ -201,11 +200,11 @@ async def test_the_policy_is_changed_in_mid_flood(sandbox: Sandbox, how: str) ->
 
 
 async def after(stream: Streaming, cpe: Recorder, acs1: Wire) -> list[str]:
-    """The ids of what was sent from now on, once much of it was answered; nothing of it may reach the device."""
+    """The ids of what is sent from now on and answered; once the marker is there nothing more reaches the device."""
     begin = len(stream.sent)
     await acs1.ask(request(TARGET, "marker"))
     arrived = len(cpe.requests)
-    await stream.until_answered(FORBIDDEN, 200)
+    await stream.until(lambda: len(stream.answers) >= begin + 200)
     assert len(cpe.requests) == arrived
     return stream.sent[begin : len(stream.answers)]
 
