@@ -24,7 +24,7 @@ from tests.interop.clients import CLIENT, CONNECTION_REQUEST, Answer, read_answe
 from tests.interop.conftest import Sandbox
 from tests.interop.rawclient import authenticated, bind, context, request
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 GATE = "gate@cr.cpe.test/gate"
 LANGUAGE = b" xml:lang='en'"
 """Servers add it to what has no language; the plugin leaves the gate's own stanzas as they are."""

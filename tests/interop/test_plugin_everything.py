@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from component.gate.settings import Guard
 from stanzagate.plugin import Plugin
 from stanzagate.sandbox.control import Parts
 from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
-from tests.interop.plugin import GATE, Policy, addressed, parsed, raw, recorder, request
+from tests.interop.plugin import GATE, Policy, addressed, component, parsed, raw, recorder, request
 from tests.interop.remote import REMOTE
+from tests.interop.shells import plugin_status
+from tests.interop.test_plugin_floods import DONE, asked, from_spare, kinds, streaming
 from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, SHAPES, TARGET, condition, sender
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -32,6 +35,10 @@ LOUD = (
 SILENT = (("message", "error", ERROR), ("presence", "error", ERROR), ("iq", "error", ERROR), ("iq", "result", ""))
 """What is never answered."""
 
+CACHE_SIZE = 500
+FLOOD = 20_000
+OVERLOAD = ("wait", "resource-constraint")
+UNDECIDED = ("wait", "internal-server-error")  # a slow machine: the gate has not come to it within five seconds
 STRANGERS = {
     "rogue": "",
     "acs2": "",  # may wake another device
@@ -43,10 +50,12 @@ STRANGERS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox that guards everything; acs2 may wake the second device and no other."""
+    """A sandbox that guards everything and keeps few decisions; acs2 may wake the second device and no other."""
     parts = frozenset({Parts.SERVER, Parts.SERVE})
     folder = tmp_path_factory.mktemp(request.param)
-    with bare_sandbox(folder, request.param, Plugin(guard=Guard.EVERYTHING), parts=parts) as running:
+    with bare_sandbox(
+        folder, request.param, Plugin(guard=Guard.EVERYTHING, cache_size=CACHE_SIZE), parts=parts
+    ) as running:
         Policy(running).add(("deny", "acs2@acs.test", LOCAL), ("allow", "acs2@acs.test", "cpe2@cpe.test"))
         yield running
 
@@ -123,3 +132,28 @@ async def test_a_device_talks_to_its_server_and_to_itself(closed: Sandbox) -> No
         answers = {parsed(stanza).get("id"): parsed(stanza).get("type") for stanza in cpe.others}
         assert (answers["roster"], answers["server"]) == ("result", "result")
         assert (answers["account"], answers["nobody"]) == ("error", "error")
+
+
+async def test_a_flood_of_strangers_neither_fills_the_cache_nor_stops_those_who_are_allowed(closed: Sandbox) -> None:
+    policy = Policy(closed)
+    ids = [f"s{number}" for number in range(FLOOD)]
+    async with recorder(closed, 1) as cpe, raw(closed, "acs1") as acs1, component(closed) as spare:
+        await acs1.ask(request(TARGET, "before"))
+        before = asked(policy, "allow")
+        async with streaming(acs1) as stream:
+            await spare.send(*(from_spare(id, id) for id in ids))
+            answers = kinds(await spare.answered(*ids))
+            await stream.pause()
+        assert set(answers) <= {FORBIDDEN, OVERLOAD, UNDECIDED}
+        assert answers[FORBIDDEN] > CACHE_SIZE
+        assert all(len(spare.answers[id]) == 1 for id in ids)
+        assert kinds(stream.answers) == {DONE: len(stream.sent)}
+        assert len(stream.sent) > 10
+        assert [seen.id for seen in cpe.requests] == ["before", *stream.sent]
+        assert asked(policy, "allow") == before  # it was never pushed out
+        assert cpe.others == []
+    told = plugin_status(closed, "cpe.test")
+    cached = re.search(r"cached\W+(\d+)", told)
+    assert cached is not None
+    assert CACHE_SIZE // 2 < int(cached[1]) <= CACHE_SIZE
+    assert not re.search(r"crashed\W+[1-9]", told)

@@ -7,34 +7,19 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from stanzagate.plugin import Plugin
-from stanzagate.sandbox.control import Parts
 from tests.interop.clients import Answer
-from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
+from tests.interop.conftest import Sandbox
 from tests.interop.plugin import Policy, Recorder, Wire, addressed, component, raw, recorder, request
-from tests.interop.shells import plugin_status
 from tests.interop.test_plugin_shapes import FORBIDDEN, LOCAL, TARGET, condition
 
-OVERLOAD = ("wait", "resource-constraint")
 DONE = ("", "")
 RESOURCES = 5_000
 REQUESTERS = 1_000
-STRANGERS = 20_000
-CACHE_SIZE = 500
 ACS2 = "acs2@acs.test"
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox whose plugin keeps few decisions."""
-    parts = frozenset({Parts.SERVER, Parts.SERVE})
-    folder = tmp_path_factory.mktemp(request.param)
-    with bare_sandbox(folder, request.param, Plugin(cache_size=CACHE_SIZE), parts=parts) as running:
-        yield running
 
 
 def from_spare(local: str, id: str) -> str:
@@ -87,29 +72,6 @@ async def test_a_thousand_requesters_at_once(sandbox: Sandbox) -> None:
             assert kinds(await spare.answered(*strangers)) == {FORBIDDEN: 1500}
             assert cpe.order() == {f"{name}@spare1.test": ids for name, ids in allowed.items()}
             assert cpe.others == []
-
-
-async def test_a_flood_of_strangers_neither_fills_the_cache_nor_stops_those_who_are_allowed(small: Sandbox) -> None:
-    policy = Policy(small)
-    ids = [f"s{number}" for number in range(STRANGERS)]
-    async with recorder(small, 1) as cpe, raw(small, "acs1") as acs1, component(small) as spare:
-        await acs1.ask(request(TARGET, "before"))
-        before = asked(policy, "allow")
-        async with streaming(acs1) as stream:
-            await spare.send(*(from_spare(id, id) for id in ids))
-            answers = kinds(await spare.answered(*ids))
-            await stream.pause()
-        assert set(answers) <= {FORBIDDEN, OVERLOAD}
-        assert answers[FORBIDDEN] > CACHE_SIZE
-        assert all(len(spare.answers[id]) == 1 for id in ids)
-        assert kinds(stream.answers) == {DONE: len(stream.sent)}
-        assert len(stream.sent) > 10
-        assert [seen.id for seen in cpe.requests] == ["before", *stream.sent]
-        assert asked(policy, "allow") == before  # it was never pushed out
-        assert cpe.others == []
-    cached = re.search(r"(\d+) decisions cached|cached\W+(\d+)", plugin_status(small, "cpe.test"))
-    assert cached is not None
-    assert CACHE_SIZE // 2 < int(cached[1] or cached[2]) <= CACHE_SIZE
 
 
 class Streaming:
