@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import xml.etree.ElementTree as ET
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 from xml.parsers import expat
@@ -120,21 +120,17 @@ class Wire:
 
     async def answered(self, *ids: str) -> list[Answer]:
         """Wait until each of these ids has an answer; the first answer of each."""
-        missing = dict.fromkeys(ids)
+        missing = deque(ids)
 
         def complete() -> bool:
-            for id in list(missing):
-                if id not in self.answers:
-                    return False
-                del missing[id]
-            return True
+            while missing and missing[0] in self.answers:
+                missing.popleft()
+            return not missing
 
         try:
             await self.until(complete)
         except TimeoutError:
-            raise AssertionError(
-                f"{self.jid} waits for {len(missing)} answers, first for {next(iter(missing))}"
-            ) from None
+            raise AssertionError(f"{self.jid} waits for {len(missing)} answers, first for {missing[0]}") from None
         return [self.answers[id][0] for id in ids]
 
     async def ask(self, xml: str) -> Answer:
