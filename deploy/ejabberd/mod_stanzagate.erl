@@ -16,10 +16,11 @@
 %%% decisions and flushes carry an epoch, and what is behind the highest one seen is asked again. And it fails closed:
 %%% hooks stay in place while the process is restarted, and a failure in either of them ends in a refusal.
 %%%
-%%% The parts: mod_stanzagate_filter (the sender's side), _server (the guard's process), _decisions (what that does about
-%%% decisions), _payload (what a request looks like), _cache, _waiting, _checks (the tables), _release (out of the
-%%% queues), _policy (the wire), _sessions (who is connected), _control (what may be asked of the guard), _guard (what all
-%%% of them know). Clusters are not supported: a flush would reach only the node that the component is attached to.
+%%% The parts: mod_stanzagate_filter (the sender's side), _server (the guard's process), _decisions (what that does
+%%% about decisions), _payload (what a request looks like), _cache, _waiting, _checks (the tables), _release (out of the
+%%% queues), _policy (the wire), _sessions (who is connected), _control (what may be asked of the guard), _journal (the
+%%% log), _guard (what all of them know). Clusters are not supported: a flush would reach only the node that the
+%%% component is attached to.
 -module(mod_stanzagate).
 -behaviour(gen_mod).
 
@@ -50,7 +51,7 @@ stop(Host) ->
             ejabberd_commands:unregister_commands(mod_stanzagate_control:commands())
     end,
     mod_stanzagate_server:stop(Host),
-    mod_stanzagate_guard:forget(mod_stanzagate_guard:find(Host)).
+    mod_stanzagate_guard:forget(Host).
 
 -spec reload(binary(), gen_mod:opts(), gen_mod:opts()) -> ok.
 reload(Host, Options, _) ->

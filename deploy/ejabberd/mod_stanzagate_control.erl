@@ -1,7 +1,7 @@
 %%% What the component and the administrator may ask of the guard: status, sessions, flush, bypass.
 -module(mod_stanzagate_control).
 
--export([bypass/2, commands/0, decode_iq_subel/1, process_iq/1, status/1]).
+-export([bypass/2, commands/0, decode_iq_subel/1, process_iq/1, status/1, status_element/2]).
 
 -include("xmpp.hrl").
 -include("ejabberd_commands.hrl").
@@ -19,7 +19,11 @@ process_iq(#iq{from = From, to = #jid{lserver = Host}, type = Type, sub_els = [E
     Guard = mod_stanzagate_guard:find(Host),
     case believed(Guard, From) of
         true -> asked(Guard, Type, Element, IQ);
-        false -> refused(IQ, xmpp:err_forbidden())
+        false ->
+            mod_stanzagate_guard:count(Guard, discarded),
+            mod_stanzagate_journal:note(Guard, warning, disbelieved,
+                                        "~ts asks what only the component may ask: refused", [From]),
+            refused(IQ, xmpp:err_forbidden())
     end.
 
 believed(#{component := Component, streams := Streams}, #jid{luser = <<>>, lserver = Component, lresource = <<>>}) ->
@@ -27,8 +31,8 @@ believed(#{component := Component, streams := Streams}, #jid{luser = <<>>, lserv
 believed(_, _) ->
     false.
 
-asked(#{host := Host}, get, #xmlel{name = <<"status">>}, IQ) ->
-    xmpp:make_iq_result(IQ, element(figures(Host)));
+asked(#{host := Host} = Guard, get, #xmlel{name = <<"status">>}, IQ) ->
+    xmpp:make_iq_result(IQ, status_element(Guard, mod_stanzagate_server:status(Host)));
 asked(Guard, get, #xmlel{name = <<"sessions">>}, IQ) ->
     mod_stanzagate_server:sessions(Guard, IQ),
     ignore;
@@ -39,7 +43,7 @@ asked(#{host := Host} = Guard, set, #xmlel{name = <<"flush">>} = Element, IQ) ->
             xmpp:make_iq_result(IQ);
         malformed ->
             mod_stanzagate_guard:count(Guard, discarded),
-            mod_stanzagate_guard:warn(Guard, disbelieved, "the component sent a flush that is malformed", []),
+            mod_stanzagate_journal:note(Guard, warning, disbelieved, "A malformed flush was refused", []),
             refused(IQ, xmpp:err_bad_request())
     end;
 asked(_, _, _, IQ) ->
@@ -48,24 +52,33 @@ asked(_, _, _, IQ) ->
 refused(IQ, Error) ->
     xmpp:make_error(IQ#iq{sub_els = []}, Error).
 
-figures(Host) ->
-    #{cache := Cache, waiting := Waiting, watch := Watch} = Guard = mod_stanzagate_guard:find(Host),
-    #{epoch := Epoch, checks := Checks, sessions := Sessions, seq := Sequence} = mod_stanzagate_server:status(Host),
-    Counted = [{Name, mod_stanzagate_guard:counted(Guard, Name)}
-               || Name <- [hits, asked, allowed, denied, passed, bypassed, evicted, discarded]],
-    {[{mode, mod_stanzagate_guard:mode(Guard)}, {guard, Watch}, {epoch, Epoch},
-      {cached, mod_stanzagate_cache:count(Cache)}, {checks, Checks}, {held, mod_stanzagate_waiting:count(Waiting)},
-      {sessions, Sessions}, {seq, Sequence} | Counted],
-     [{Reason, mod_stanzagate_guard:counted(Guard, Reason)} || Reason <- mod_stanzagate_guard:reasons()]}.
-
-element({Figures, Refused}) ->
+%% @doc <status/>: what the guard does and has counted, with the figures that only its process knows.
+-spec status_element(mod_stanzagate_guard:guard(), mod_stanzagate_server:figures()) -> xmlel().
+status_element(Guard, Figures) ->
     #xmlel{name = <<"status">>,
            attrs = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"version">>, <<"1">>}
-                    | [{atom_to_binary(Name), text(Value)} || {Name, Value} <- Figures]],
+                    | [{atom_to_binary(Name), text(Value)}
+                       || {Name, Value} <- words(Guard) ++ numbers(Guard, Figures)]],
            children = [#xmlel{name = <<"refused">>,
                               attrs = [{<<"reason">>, atom_to_binary(Reason)}, {<<"count">>, text(Count)}]}
-                       || {Reason, Count} <- Refused]}.
+                       || {Reason, Count} <- refusals(Guard)]}.
 
+words(#{watch := Watch} = Guard) ->
+    [{mode, mod_stanzagate_guard:mode(Guard)}, {guard, Watch}].
+
+numbers(#{cache := Cache, waiting := Waiting} = Guard, #{epoch := Epoch, checks := Checks, sessions := Sessions,
+                                                         seq := Sequence}) ->
+    [{epoch, Epoch}, {cached, mod_stanzagate_cache:count(Cache)}, {checks, Checks},
+     {held, mod_stanzagate_waiting:count(Waiting)}, {sessions, Sessions}, {seq, Sequence}
+     | [{Name, mod_stanzagate_guard:counted(Guard, Name)}
+        || Name <- [hits, asked, allowed, denied, passed, bypassed, evicted, discarded]]].
+
+refusals(Guard) ->
+    [{Reason, mod_stanzagate_guard:counted(Guard, Reason)} || Reason <- mod_stanzagate_guard:reasons()].
+
+text(true) -> <<"yes">>;
+text(false) -> <<"no">>;
+text(Value) when is_binary(Value) -> Value;
 text(Value) when is_atom(Value) -> atom_to_binary(Value);
 text(Value) when is_integer(Value) -> integer_to_binary(Value).
 
@@ -94,9 +107,14 @@ commands() ->
 -spec status(binary()) -> [{string(), binary()}] | {error, string()}.
 status(Host) ->
     on(Host, fun(Prepared) ->
-                     {Figures, Refused} = figures(Prepared),
-                     [{atom_to_list(Name), text(Value)} || {Name, Value} <- Figures]
-                         ++ [{"refused " ++ atom_to_list(Reason), text(Count)} || {Reason, Count} <- Refused]
+                     #{bypass_left := Left} = Figures = mod_stanzagate_server:status(Prepared),
+                     #{component := Component, cache_size := Size} = Guard = mod_stanzagate_guard:find(Prepared),
+                     Shown = words(Guard)
+                         ++ [{bypass_left, Left}, {component, Component},
+                             {attached, mod_stanzagate_guard:attached(Guard)}, {cache_size, Size}]
+                         ++ numbers(Guard, Figures),
+                     [{atom_to_list(Name), text(Value)} || {Name, Value} <- Shown]
+                         ++ [{"refused " ++ atom_to_list(Reason), text(Count)} || {Reason, Count} <- refusals(Guard)]
              end).
 
 %% @doc Begin, prolong or end the bypass of a host.
@@ -115,6 +133,13 @@ bypass(Host, Minutes) ->
 on(Host, Act) ->
     Prepared = jid:nameprep(Host),
     case is_binary(Prepared) andalso gen_mod:is_loaded(Prepared, mod_stanzagate) of
-        true -> Act(Prepared);
+        true -> answered(Act, Prepared);
         false -> {error, "mod_stanzagate does not guard that host"}
+    end.
+
+answered(Act, Host) ->
+    try
+        Act(Host)
+    catch
+        exit:_ -> {error, "the guard's process does not answer: only what is cached is decided; see ejabberd's log"}
     end.

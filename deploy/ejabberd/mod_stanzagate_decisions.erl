@@ -109,7 +109,7 @@ answer(Pair, Reference, Answer, #decisions{guard = #{component := Component} = G
                 none -> undecided(Pair, Decisions);
                 Disbelieved ->
                     mod_stanzagate_guard:count(Guard, discarded),
-                    disbelieve(Disbelieved, Pair, Decisions)
+                    disbelieve(Disbelieved, Answer, Pair, Decisions)
             end
     end.
 
@@ -121,11 +121,18 @@ overdue(Pair, Timer, #decisions{checks = Checks} = Decisions) ->
         _ -> undecided(Pair, Decisions)
     end.
 
-disbelieve(malformed, Pair, #decisions{guard = Guard} = Decisions) ->
-    mod_stanzagate_guard:warn(Guard, disbelieved, "the component sent a decision that is malformed", []),
+disbelieve(malformed, _, Pair, #decisions{guard = Guard} = Decisions) ->
+    mod_stanzagate_journal:note(Guard, warning, disbelieved, "A malformed decision counts as none", []),
     undecided(Pair, Decisions);
-disbelieve(_, Pair, #decisions{guard = Guard, checks = Checks} = Decisions) ->
-    case mod_stanzagate_checks:again(Guard, Pair, Checks) of    % outdated, or from somebody else
+disbelieve(foreign, #iq{from = From}, Pair, #decisions{guard = Guard} = Decisions) ->
+    mod_stanzagate_journal:note(Guard, warning, disbelieved,
+                                "~ts answers a check, but it is not the component: ignored", [From]),
+    again(Pair, Decisions);
+disbelieve({ok, _}, _, Pair, Decisions) ->    % taken before a change that is known already
+    again(Pair, Decisions).
+
+again(Pair, #decisions{guard = Guard, checks = Checks} = Decisions) ->
+    case mod_stanzagate_checks:again(Guard, Pair, Checks) of
         {ok, Asked} -> Decisions#decisions{checks = Asked};
         enough -> undecided(Pair, Decisions)
     end.
@@ -141,7 +148,7 @@ accept(#{effect := Effect, epoch := Epoch, scope := Scope} = Decision, Pair, {Fr
     waits(Pair, Decisions#decisions{known = Epoch, checks = mod_stanzagate_checks:finish(Pair, Checks)}).
 
 log_denial(deny, From, To, #{mode := 'log-only'} = Guard) ->
-    mod_stanzagate_filter:log_refusal(Guard, forbidden, From, To);
+    mod_stanzagate_filter:note_leniency(Guard, forbidden, From, To, request);
 log_denial(_, _, _, _) ->
     ok.
 

@@ -3,7 +3,7 @@
 %%% ejabberd goes on with a packet when a hook crashes, so whatever goes wrong in here ends in a refusal.
 -module(mod_stanzagate_filter).
 
--export([filter/1, let_go/1, log_refusal/4, refuse/5, verdict/2]).
+-export([filter/1, let_go/1, note_leniency/5, refuse/5, verdict/2]).
 
 -include("xmpp.hrl").
 
@@ -62,8 +62,8 @@ by_mode(#{bypass := true} = Guard, _, Packet, _) ->
 by_mode(#{mode := 'log-only'} = Guard, From, Packet, Held) ->
     watch(Guard, From, Packet, Held),
     Packet;
-by_mode(Guard, _, _, answer) ->
-    mod_stanzagate_guard:count(Guard, answer),
+by_mode(Guard, From, Packet, answer) ->
+    note_refusal(Guard, answer, From, xmpp:get_to(Packet), Packet),
     {stop, drop};
 by_mode(Guard, From, Packet, Held) ->
     To = xmpp:get_to(Packet),
@@ -122,7 +122,7 @@ refused(Guard, From, To, {_, Packet}, Reason) ->
 
 %% Mode log-only: everything passes at once, and what would have been refused is logged.
 watch(Guard, From, Packet, answer) ->
-    would_refuse(Guard, answer, From, xmpp:get_to(Packet));
+    would_refuse(Guard, answer, From, xmpp:get_to(Packet), Packet);
 watch(#{cache := Cache} = Guard, From, Packet, Held) ->
     To = xmpp:get_to(Packet),
     Pair = mod_stanzagate_waiting:pair(From, To),
@@ -132,24 +132,24 @@ watch(#{cache := Cache} = Guard, From, Packet, Held) ->
             mod_stanzagate_guard:count(Guard, hits),
             case verdict(Effect, Held) of
                 {pass, _} -> mod_stanzagate_guard:count(Guard, passed);
-                {refuse, Reason} -> would_refuse(Guard, Reason, From, To)
+                {refuse, Reason} -> would_refuse(Guard, Reason, From, To, Packet)
             end;
         none ->
             case mod_stanzagate_guard:attached(Guard) of
                 true -> ask(Guard, Pair, From, To), mod_stanzagate_guard:count(Guard, bypassed);
-                false -> would_refuse(Guard, 'not-attached', From, To)
+                false -> would_refuse(Guard, 'not-attached', From, To, Packet)
             end
     end.
 
-would_refuse(Guard, Reason, From, To) ->
+would_refuse(Guard, Reason, From, To, Packet) ->
     mod_stanzagate_guard:count(Guard, bypassed),
-    log_refusal(Guard, Reason, From, To).
+    note_leniency(Guard, Reason, From, To, element(1, Packet)).
 
 %% @doc Log what mode log-only would have refused.
--spec log_refusal(guard(), mod_stanzagate_guard:reason(), jid(), jid()) -> ok.
-log_refusal(Guard, Reason, From, To) ->
-    mod_stanzagate_guard:warn(Guard, refused, "log-only: would refuse ~ts to ~ts: ~s",
-                              [jid:encode(From), jid:encode(To), Reason]).
+-spec note_leniency(guard(), mod_stanzagate_guard:reason(), jid(), jid(), atom()) -> ok.
+note_leniency(Guard, Reason, From, To, What) ->
+    mod_stanzagate_journal:note(Guard, warning, Reason, "Would be refused (~s): ~s from ~ts to ~ts",
+                                [Reason, What, From, To]).
 
 %% @doc What becomes of a stanza when it is known whether its sender may reach the device.
 -spec verdict(allow | deny, held()) -> {pass, stanza()} | {refuse, mod_stanzagate_guard:reason()}.
@@ -166,8 +166,13 @@ let_go(Packet) ->
 %% @doc Answer a stanza with the error of the reason, where an answer is due, and count it.
 -spec refuse(guard(), mod_stanzagate_guard:reason(), jid(), jid(), stanza()) -> ok.
 refuse(Guard, Reason, From, To, Packet) ->
-    mod_stanzagate_guard:count(Guard, Reason),
+    note_refusal(Guard, Reason, From, To, Packet),
     answer(xmpp:set_from_to(Packet, From, To), Reason).
+
+note_refusal(Guard, Reason, From, To, Packet) ->
+    mod_stanzagate_guard:count(Guard, Reason),
+    mod_stanzagate_journal:note(Guard, info, Reason, "Refused (~s): ~s from ~ts to ~ts",
+                                [Reason, element(1, Packet), From, To]).
 
 %% The error has the guard's mark: a requester that is an account of the guarded host gets it in any case.
 answer(Packet, Reason) ->
@@ -193,7 +198,7 @@ failed(Packet, Failure) ->
     try
         #jid{lserver = Host} = xmpp:get_to(Packet),
         Guard = mod_stanzagate_guard:find(Host),
-        mod_stanzagate_guard:failed(Guard, Failure),
+        mod_stanzagate_journal:failed(Guard, Failure),
         mod_stanzagate_server:look_after(Guard),
         case mod_stanzagate_guard:mode(Guard) of
             enforce -> mod_stanzagate_guard:count(Guard, crashed), drop(Packet);

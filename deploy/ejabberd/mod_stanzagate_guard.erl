@@ -3,15 +3,12 @@
 %%% It lies in persistent_term, so that who sends to a device reads it without a copy or a message.
 -module(mod_stanzagate_guard).
 
--export([attached/1, change/2, count/2, count/3, counted/2, failed/2, find/1, forget/1, make/3, mode/1,
-         reasons/0, repair/2, settings/1, sound/1, warn/4]).
+-export([attached/1, change/2, count/2, count/3, counted/2, find/1, forget/1, make/3, mode/1, reasons/0, repair/2,
+         settings/1, sound/1]).
 -export_type([guard/0, mode/0, reason/0]).
-
--include("logger.hrl").
 
 -type mode() :: enforce | 'log-only' | bypass.
 -type reason() :: forbidden | 'bad-request' | 'not-attached' | 'no-decision' | overload | crashed | answer.
--type topic() :: refused | crashed | disbelieved.
 -type guard() :: #{host := binary(),
                    component := binary(),
                    mode := enforce | 'log-only',
@@ -23,13 +20,12 @@
                    asking := ets:tid(),    % the pairs that are being asked about
                    waiting := mod_stanzagate_waiting:waiting(),
                    counts := counters:counters_ref(),
-                   logged := atomics:atomics_ref()}.
+                   journal := mod_stanzagate_journal:journal()}.
 
 -define(REASONS, [forbidden, 'bad-request', 'not-attached', 'no-decision', overload, crashed, answer]).
 -define(COUNTED, #{hits => 1, asked => 2, allowed => 3, denied => 4, passed => 5, bypassed => 6, evicted => 7,
                    discarded => 8, forbidden => 9, 'bad-request' => 10, 'not-attached' => 11, 'no-decision' => 12,
                    overload => 13, crashed => 14, answer => 15}).
--define(TOPICS, #{refused => 1, crashed => 3, disbelieved => 5}).    % each has a time and a count
 
 %% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
 -spec make(binary(), gen_mod:opts(), map()) -> guard().
@@ -38,9 +34,9 @@ make(Host, Options, Tables) ->
                   none ->
                       #{waiting => mod_stanzagate_waiting:new(),
                         counts => counters:new(map_size(?COUNTED), [write_concurrency]),
-                        logged => atomics:new(2 * map_size(?TOPICS), [])};
+                        journal => mod_stanzagate_journal:new()};
                   #{waiting := Waiting} = Old ->
-                      (maps:with([counts, logged], Old))#{waiting => repaired(Waiting)}
+                      (maps:with([counts, journal], Old))#{waiting => repaired(Waiting)}
               end,
     Fresh = (maps:merge(Lasting, settings(Options)))#{host => Host, bypass => false, streams => []},
     change(maps:merge(Fresh, Tables), #{}).
@@ -81,11 +77,15 @@ change(#{host := Host} = Guard, Changes) ->
 find(Host) ->
     persistent_term:get({?MODULE, Host}).
 
-%% @doc There is no guard any more.
--spec forget(guard()) -> ok.
-forget(#{host := Host, waiting := Waiting}) ->
-    persistent_term:erase({?MODULE, Host}),
-    mod_stanzagate_waiting:delete(Waiting).
+%% @doc There is no guard any more, if there ever was one.
+-spec forget(binary()) -> ok.
+forget(Host) ->
+    case persistent_term:get({?MODULE, Host}, none) of
+        none -> ok;
+        #{waiting := Waiting} ->
+            persistent_term:erase({?MODULE, Host}),
+            mod_stanzagate_waiting:delete(Waiting)
+    end.
 
 -spec mode(guard()) -> mode().
 mode(#{bypass := true}) -> bypass;
@@ -111,33 +111,3 @@ count(#{counts := Counts}, What, Number) ->
 -spec counted(guard(), atom()) -> non_neg_integer().
 counted(#{counts := Counts}, What) ->
     counters:get(Counts, maps:get(What, ?COUNTED)).
-
-%% @doc Warn in the log, once a second for each topic; says how many warnings were left out since the last one.
--spec warn(guard(), topic(), io:format(), [term()]) -> ok.
-warn(#{host := Host, logged := Logged}, Topic, Format, Arguments) ->
-    Slot = maps:get(Topic, ?TOPICS),
-    Now = erlang:monotonic_time(second),
-    Last = atomics:get(Logged, Slot),
-    case Last =/= Now andalso atomics:compare_exchange(Logged, Slot, Last, Now) of
-        ok ->
-            case atomics:exchange(Logged, Slot + 1, 0) of
-                0 -> ?WARNING_MSG("~ts: " ++ Format, [Host | Arguments]);
-                More -> ?WARNING_MSG("~ts: " ++ Format ++ " (and ~B more like this)", [Host] ++ Arguments ++ [More])
-            end;
-        _ ->
-            atomics:add(Logged, Slot + 1, 1)
-    end.
-
-%% @doc Log where and how something failed, without any of the data: that may hold credentials.
--spec failed(guard(), {atom(), term(), list()}) -> ok.
-failed(Guard, {Class, Reason, Stack}) ->
-    Places = [io_lib:format("~s:~s/~b line ~b", [Module, Function, arity(Arity), proplists:get_value(line, Info, 0)])
-              || {Module, Function, Arity, Info} <- lists:sublist(Stack, 5)],
-    warn(Guard, crashed, "the guard failed: ~s ~s in ~s", [Class, kind(Reason), lists:join(" < ", Places)]).
-
-kind(Reason) when is_atom(Reason) -> atom_to_list(Reason);
-kind(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> atom_to_list(element(1, Reason));
-kind(_) -> "failure".
-
-arity(Arguments) when is_list(Arguments) -> length(Arguments);
-arity(Arity) -> Arity.

@@ -34,7 +34,7 @@ deal(Find, Row, Held, Guard) ->
         released(Find(Row), Held, Row, Guard)
     catch
         Class:Reason:Stack ->
-            mod_stanzagate_guard:failed(Guard, {Class, Reason, Stack}),
+            mod_stanzagate_journal:failed(Guard, {Class, Reason, Stack}),
             refuse(crashed, Held, Row, Guard)
     end.
 

@@ -6,16 +6,20 @@
 
 -export([ask/4, attached/2, bypass/2, flush/2, look_after/1, reload/2, session/2, sessions/2, start/1, status/1, stop/1,
          waits/2]).
--export([code_change/3, handle_call/3, handle_cast/2, handle_info/2, init/1, start_link/1, terminate/2]).
+-export([code_change/3, handle_call/3, handle_cast/2, handle_continue/2, handle_info/2, init/1, start_link/1,
+         terminate/2]).
+-export_type([figures/0]).
 
 -include("xmpp.hrl").
 -include("logger.hrl").
 -include("ejabberd_router.hrl").
 
 -define(MINUTE, 60000).
+-define(PAUSE, 2000).    % milliseconds before a process that has failed is started again
 
 -type guard() :: mod_stanzagate_guard:guard().
 -type pair() :: mod_stanzagate_waiting:pair().
+-type figures() :: #{epoch | checks | sessions | seq | bypass_left := non_neg_integer()}.
 
 -record(state, {decisions :: mod_stanzagate_decisions:decisions(),
                 streams = #{} :: #{reference() => pid()},    % of the component, by their monitors
@@ -94,8 +98,8 @@ reload(Host, Options) ->
 bypass(Host, Minutes) ->
     gen_server:call(name(Host), {bypass, Minutes}).
 
-%% @doc What only this process knows: the epoch, and how many checks, sessions and events there are.
--spec status(binary()) -> #{atom() => non_neg_integer()}.
+%% @doc What only this process knows: the epoch, how many checks, sessions and events there are, and minutes of bypass.
+-spec status(binary()) -> figures().
 status(Host) ->
     gen_server:call(name(Host), status).
 
@@ -103,15 +107,16 @@ status(Host) ->
 
 init(Host) ->
     process_flag(trap_exit, true),
-    Options = gen_mod:get_module_opts(Host, mod_stanzagate),    % those of now: they may have changed since it was started
+    {ok, Host, {continue, set_up}}.    % what fails there ends this process alone, after the pause of terminate/2
+
+handle_continue(set_up, Host) ->
+    Options = gen_mod:get_module_opts(Host, mod_stanzagate),    % those of now, whenever it was started first
     State = #state{decisions = mod_stanzagate_decisions:new(Host, Options)},
     Present = lists:foldl(fun begun/2, State, mod_stanzagate_sessions:present(Host)),
-    {ok, find_streams(Present)}.
+    {noreply, mode_told(find_streams(Present))}.
 
-handle_call(status, _, #state{decisions = Decisions, book = Book} = State) ->
-    Figures = mod_stanzagate_decisions:figures(Decisions),
-    {reply, Figures#{seq => mod_stanzagate_sessions:sequence(Book),
-                     sessions => mod_stanzagate_sessions:count(Book)}, State};
+handle_call(status, _, State) ->
+    {reply, figures(State), State};
 handle_call(Request, _, State) ->
     {Result, Next} = protected(fun() -> called(Request, State) end, State),
     {reply, Result, Next}.
@@ -124,8 +129,23 @@ handle_info(Message, State) ->
     {_, Next} = protected(fun() -> noticed(Message, State) end, State),
     {noreply, Next}.
 
-terminate(_, State) ->
-    mod_stanzagate_release:settle_all(guard(State), fun(_) -> 'no-decision' end).
+%% One that fails time and again is not started so often that its supervisor, and ejabberd with it, gives up.
+terminate(Reason, State) ->
+    leave(State),
+    case Reason of
+        _ when Reason =:= normal; Reason =:= shutdown -> ok;
+        {shutdown, _} -> ok;
+        _ -> timer:sleep(?PAUSE)
+    end.
+
+leave(#state{} = State) ->
+    try
+        mod_stanzagate_release:settle_all(guard(State), fun(_) -> 'no-decision' end)
+    catch
+        Class:Reason:Stack -> mod_stanzagate_journal:failed(guard(State), {Class, Reason, Stack})
+    end;
+leave(_) ->
+    ok.    % it was never set up
 
 code_change(_, State, _) ->
     {ok, State}.
@@ -136,7 +156,7 @@ protected(Step, #state{decisions = Decisions, streams = Streams} = State) ->
         {ok, Step()}
     catch
         Class:Reason:Stack ->
-            mod_stanzagate_guard:failed(guard(State), {Class, Reason, Stack}),
+            mod_stanzagate_journal:failed(guard(State), {Class, Reason, Stack}),
             Alive = maps:filter(fun(_, Stream) -> is_process_alive(Stream) end, Streams),
             Repaired = mod_stanzagate_decisions:repaired(maps:values(Alive), Decisions),
             {failed, State#state{decisions = Repaired, streams = Alive}}
@@ -181,6 +201,11 @@ noticed(_, State) ->
 guard(#state{decisions = Decisions}) ->
     mod_stanzagate_decisions:guard(Decisions).
 
+figures(#state{decisions = Decisions, book = Book, bypass = Left}) ->
+    Figures = mod_stanzagate_decisions:figures(Decisions),
+    Figures#{seq => mod_stanzagate_sessions:sequence(Book), sessions => mod_stanzagate_sessions:count(Book),
+             bypass_left => Left}.
+
 %%% The component
 
 %% The streams of a component that was there before.
@@ -197,7 +222,8 @@ attach(Stream, #state{streams = Streams, decisions = Decisions, book = Book} = S
             All = Streams#{monitor(process, Stream) => Stream},
             Connected = mod_stanzagate_decisions:connected(maps:values(All), Decisions),
             Attached = State#state{streams = All, decisions = Connected},
-            send(mod_stanzagate_sessions:all(Book), Attached),
+            %% straight into the new stream: the router might choose an old one, which may be half open
+            Stream ! {route, message(mod_stanzagate_sessions:all(Book), Attached)},
             Attached
     end.
 
@@ -215,13 +241,19 @@ send_event({Event, Book}, State) ->
     State#state{book = Book}.
 
 send(Element, State) ->
-    #{host := Host, component := Component} = Guard = guard(State),
-    case mod_stanzagate_guard:attached(Guard) of
-        true ->
-            ejabberd_router:route(#message{from = jid:make(Host), to = jid:make(Component), sub_els = [Element]});
-        false ->
-            ok    % it is told of all when it comes
+    case mod_stanzagate_guard:attached(guard(State)) of
+        true -> ejabberd_router:route(message(Element, State));
+        false -> ok    % it is told of all when it comes
     end.
+
+message(Element, State) ->
+    #{host := Host, component := Component} = guard(State),
+    #message{from = jid:make(Host), to = jid:make(Component), sub_els = [Element]}.
+
+%% Tell the component the mode as soon as it may have changed: a short bypass would be over before it asks.
+mode_told(State) ->
+    send(mod_stanzagate_control:status_element(guard(State), figures(State)), State),
+    State.
 
 %%% The administrator
 
@@ -229,12 +261,16 @@ bypassing(Minutes, #state{decisions = Decisions, bypass = Before, minute = Timer
     #{host := Host} = guard(State),
     _ = is_reference(Timer) andalso erlang:cancel_timer(Timer),
     log_bypass(Host, Before, Minutes),
-    State#state{decisions = mod_stanzagate_decisions:change(#{bypass => Minutes > 0}, Decisions),
-                bypass = Minutes,
-                minute = case Minutes of
-                             0 -> undefined;
-                             _ -> erlang:start_timer(?MINUTE, self(), minute)
-                         end}.
+    Next = State#state{decisions = mod_stanzagate_decisions:change(#{bypass => Minutes > 0}, Decisions),
+                       bypass = Minutes,
+                       minute = case Minutes of
+                                    0 -> undefined;
+                                    _ -> erlang:start_timer(?MINUTE, self(), minute)
+                                end},
+    case (Before > 0) =:= (Minutes > 0) of
+        true -> Next;
+        false -> mode_told(Next)
+    end.
 
 log_bypass(_, 0, 0) -> ok;
 log_bypass(Host, _, 0) -> ?WARNING_MSG("~ts: the bypass has ended: the policy is enforced again", [Host]);
@@ -249,10 +285,10 @@ reloaded(Options, #state{decisions = Decisions, streams = Streams} = State) ->
     Changed = State#state{decisions = mod_stanzagate_decisions:change(Settings, Decisions)},
     case guard(Changed) of
         #{component := Before} ->
-            Changed;
+            mode_told(Changed);
         _ ->
             _ = [demonitor(Monitor, [flush]) || Monitor <- maps:keys(Streams)],
-            find_streams(forget_decisions(detached(#{}, Changed)))
+            mode_told(find_streams(forget_decisions(detached(#{}, Changed))))
     end.
 
 forget_decisions(#state{decisions = Decisions} = State) ->
