@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 
@@ -9,7 +10,7 @@ from component.base.audit import Audit
 from component.base.enforcement import Enforcement
 from component.base.link import Link
 from component.base.metrics import Metrics
-from component.base.pluginstatus import PluginMode
+from component.base.pluginstatus import PluginMode, PluginStatus
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
 
@@ -63,7 +64,7 @@ def observe_gateway(metrics: Metrics, gateway: Gateway) -> None:
 
 
 def observe_plugins(metrics: Metrics, plugins: Enforcement) -> None:
-    """Register what the in-server plugins ask and say of themselves; all hosts together, seconds old."""
+    """Register what the in-server plugins ask, and what each says of itself, up to ten seconds ago."""
     metrics.counters(
         "stanzagate_plugin_decisions", "Checks of in-server plugins, by effect.", "effect", lambda: plugins.checks
     )
@@ -71,28 +72,37 @@ def observe_plugins(metrics: Metrics, plugins: Enforcement) -> None:
         "stanzagate_plugin_enforcing",
         "1 while the in-server plugin of a guarded host holds back what is not allowed.",
         "host",
-        lambda: {host: guard.mode is PluginMode.ENFORCE for host, guard in plugins.guards.items()},
+        lambda: {name: host.mode is PluginMode.ENFORCE for name, host in plugins.hosts.items()},
     )
     for name, text in (
-        ("hits", "Requests that in-server plugins decided from their cache."),
-        ("passed", "Requests that in-server plugins delivered after a decision."),
-        ("bypassed", "Requests that in-server plugins let through without a decision, or against it."),
-        ("evicted", "Decisions that in-server plugins forgot for want of room."),
-        ("discarded", "Decisions and flushes that in-server plugins did not believe, or that were outdated."),
+        ("hits", "Requests that an in-server plugin decided from its cache."),
+        ("passed", "Requests that an in-server plugin delivered after a decision."),
+        ("bypassed", "Requests that an in-server plugin let through without a decision, or against it."),
+        ("evicted", "Decisions that an in-server plugin forgot for want of room."),
+        ("discarded", "Decisions and orders that an in-server plugin did not believe, or that were outdated."),
     ):
-        metrics.counter(f"stanzagate_plugin_{name}", text, partial(plugins.total, attrgetter(name)))
+        metrics.counters(f"stanzagate_plugin_{name}", text, "host", partial(_by_host, plugins, attrgetter(name)))
     for name, text in (
-        ("cached", "Decisions that in-server plugins have cached."),
-        ("held", "Stanzas that wait in in-server plugins for a decision."),
-        ("sessions", "Clients that are connected to guarded hosts."),
+        ("cached", "Decisions that an in-server plugin has cached."),
+        ("held", "Stanzas that wait in an in-server plugin for a decision."),
+        ("sessions", "Clients that are connected to a guarded host."),
     ):
-        metrics.gauge(f"stanzagate_plugin_{name}", text, partial(plugins.total, attrgetter(name)))
-    metrics.counters(
+        metrics.gauges(f"stanzagate_plugin_{name}", text, "host", partial(_by_host, plugins, attrgetter(name)))
+    metrics.table(
         "stanzagate_plugin_refused",
-        "Stanzas that in-server plugins did not deliver, by reason.",
-        "reason",
-        plugins.refused,
+        "Stanzas that an in-server plugin did not deliver, by reason.",
+        ("host", "reason"),
+        lambda: {(host, reason): count for host, found in _told(plugins) for reason, count in found.refused.items()},
     )
+
+
+def _told(plugins: Enforcement) -> list[tuple[str, PluginStatus]]:
+    """What the plugins that can be asked have said; a host whose plugin is silent is left out of the figures."""
+    return [(name, host.status) for name, host in plugins.hosts.items() if host.status is not None]
+
+
+def _by_host(plugins: Enforcement, read: Callable[[PluginStatus], int]) -> dict[str, float]:
+    return {host: read(status) for host, status in _told(plugins)}
 
 
 def observe_policy(metrics: Metrics, policy: Policy, audit: Audit) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from component.base.errors import StanzagateError
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate.config import ServerKind
 from stanzagate.render import deploy_folder
 

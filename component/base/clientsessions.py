@@ -27,6 +27,9 @@ _CERTIFICATES = f"{{{ns.POLICY}}}certificateChain/{{{ns.POLICY}}}certificate"
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
+LONGEST_NUMBER = 18
+
+
 @dataclass(frozen=True, slots=True)
 class ClientSession:
     """A session of a client, from when its resource is bound (RFC 6120 §7) to its end.
@@ -50,7 +53,7 @@ class SessionSink(Protocol):
     """Who wants to know which clients are connected."""
 
     def up(self, host: str, session: ClientSession) -> None:
-        """A session began."""
+        """A session began; or more is known of one of that `sid`, of its certificate for example."""
 
     def down(self, host: str, session: ClientSession) -> None:
         """A session ended; another one of the same JID may have begun meanwhile."""
@@ -69,14 +72,16 @@ class SessionBook:
         self._host = host
         self._sink = sink
         self._seq: int | None = None
-        self._open: dict[str, ClientSession] = {}
+        self._open: dict[str, ClientSession | None] = {}  # by sid; None for one that could not be read
 
-    def take(self, element: Element) -> bool:
-        """Take note of an event (``<session/>``) or of everything (``<sessions/>``).
+    @property
+    def complete(self) -> bool:
+        """Whether everything is known that the plugin has told."""
+        return self._seq is not None
 
-        :returns: False when something is missing.
-        """
-        seq = _count(element.get("seq"))
+    def take(self, element: Element) -> None:
+        """Take note of an event (``<session/>``) or of everything (``<sessions/>``)."""
+        seq = natural(element.get("seq"))
         if seq is None:
             log.warning("%s: a message about sessions without a number was ignored.", self._host)
         elif element.tag != _SESSION:
@@ -86,17 +91,15 @@ class SessionBook:
         elif seq == self._seq + 1:
             self._seq = seq
             self._event(element)
-        return self._seq is not None
 
-    def complete(self, seq: int | None, count: int) -> bool:
-        """Whether the book agrees with what the plugin says of itself.
+    def compare(self, seq: int, count: int) -> None:
+        """Compare with what the plugin says of itself: whether the last events were lost.
 
-        :param seq: the number of its last event, or None when it does not say.
-        :param count: how many sessions there are.
+        :param seq: the number of its last event when it said so; a later one may have come since.
+        :param count: how many sessions there were then.
         """
-        if self._seq is None or count != len(self._open) or (seq is not None and seq != self._seq):
+        if self._seq is not None and (seq > self._seq or (seq == self._seq and count != len(self._open))):
             self._seq = None
-        return self._seq is not None
 
     def forget(self) -> None:
         """The plugin cannot be heard any more."""
@@ -105,19 +108,20 @@ class SessionBook:
         self._sink.forget(self._host)
 
     def _replace(self, seq: int, element: Element) -> None:
-        found = (self._read(child) for child in element.iterfind(_SESSION))
-        self._open = {session.sid: session for session in found if session is not None}
+        self._open = {child.get("sid", ""): self._read(child) for child in element.iterfind(_SESSION)}
         self._seq = seq
-        self._sink.replace(self._host, self._open.values())
+        self._sink.replace(self._host, [session for session in self._open.values() if session is not None])
 
     def _event(self, element: Element) -> None:
+        sid = element.get("sid", "")
         if element.get("event") == "down":
-            ended = self._open.pop(element.get("sid", ""), None)
+            ended = self._open.pop(sid, None)
             if ended is not None:
                 self._sink.down(self._host, ended)
-        elif (session := self._read(element)) is not None:
-            self._open[session.sid] = session
-            self._sink.up(self._host, session)
+        elif element.get("event") == "up":
+            session = self._open[sid] = self._read(element)
+            if session is not None:
+                self._sink.up(self._host, session)
 
     def _read(self, element: Element) -> ClientSession | None:
         try:
@@ -138,5 +142,6 @@ class SessionBook:
         return ClientSession(element.get("sid", ""), jid, since, element.get("mechanism", ""), fingerprint, chain)
 
 
-def _count(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
+def natural(text: str | None) -> int | None:
+    """A number as plugins write it: digits and nothing else; None for anything else."""
+    return int(text) if text and len(text) <= LONGEST_NUMBER and text.isascii() and text.isdigit() else None

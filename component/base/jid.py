@@ -1,9 +1,10 @@
 """JIDs, prepared as both servers prepare them (RFC 6122), compared exactly.
 
-Preparation is that of slixmpp (nodeprep, nameprep, resourceprep). On top of it, what RFC 7622 forbids or what
-the servers would treat as yet another address is refused: a domain that ends in a dot or contains a full stop
-other than U+002E, and empty parts. A `Jid` is only ever made by `prepare`, so two equal addresses are two equal
-strings, and nobody needs a prefix or a case-insensitive comparison.
+For ASCII preparation is that of slixmpp, for all else that of `component.base.profiles`, since slixmpp follows a
+newer Unicode than the servers and so takes addresses for equal that they keep apart. On top of it, what RFC 7622
+forbids or what the servers would treat as yet another address is refused: a domain that ends in a dot or contains a
+full stop other than U+002E, and empty parts. A `Jid` is only ever made by `prepare`, so two equal addresses are two
+equal strings, and nobody needs a prefix or a case-insensitive comparison.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from slixmpp.jid import JID, InvalidJID
 
 from component.base.errors import InputError
+from component.base.profiles import ProfileError, nameprep, nodeprep, resourceprep
 
 _FOREIGN_DOTS = frozenset("\u3002\uff0e\uff61")  # RFC 3490 §3.1: full stops that IDNA knows and DNS does not
 _ESCAPES = {
@@ -66,8 +68,8 @@ def prepare(text: str) -> Jid:
     :raises JidError: when it is not a JID; the message shows the text with control characters escaped.
     """
     try:
-        jid = JID(text)
-    except (InvalidJID, UnicodeEncodeError) as error:  # the latter: lone surrogates
+        jid = _ascii(text) if text.isascii() else _beyond_ascii(text)
+    except (InvalidJID, ProfileError) as error:
         raise JidError(f"{_shown(text)} is not a JID: {error}.", hint="Write local@domain/resource.") from error
     domain = jid.domain
     if not domain:
@@ -77,7 +79,21 @@ def prepare(text: str) -> Jid:
             f"{_shown(text)} is not a JID: the domain has a full stop that no server would accept.",
             hint="Use '.' between labels and none at the end.",
         )
+    return jid
+
+
+def _ascii(text: str) -> Jid:
+    jid = JID(text)
     return Jid(jid.bare, jid.resource)
+
+
+def _beyond_ascii(text: str) -> Jid:
+    bare, slash, resource = text.partition("/")
+    local, at, domain = bare.rpartition("@")
+    if (at and not local) or (slash and not resource) or "@" in local:
+        raise ProfileError("a part is empty, or there is one too many")
+    domain = nameprep(domain)
+    return Jid(f"{nodeprep(local)}@{domain}" if at else domain, resourceprep(resource) if slash else "")
 
 
 REMEMBERED_LENGTH = 160

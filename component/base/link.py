@@ -100,7 +100,7 @@ class Link:
         self.counters = LinkCounters()
         self.attached = asyncio.Event()
         self.watchers: list[Callable[[bool], None]] = []
-        """Told when the link has been attached (True) or lost (False)."""
+        """Told when the link has been attached (True) or lost (False); they must not fail."""
         self.stream = ComponentStream(jid, secret, on_stanza=self._received, on_ready=self._ready, on_lost=self._lost)
         for plugin, settings in (plugins or {}).items():
             self.stream.register_plugin(plugin, settings)
@@ -186,13 +186,14 @@ class Link:
 
     def _lost(self, reason: str) -> None:
         self._reason = reason
-        if self.attached.is_set():
-            self.counters.lost += 1
-            for watcher in self.watchers:
-                watcher(False)
+        was_attached = self.attached.is_set()
+        self.counters.lost += was_attached
         self.attached.clear()
         if self.state is LinkState.ATTACHED:
             self.state = LinkState.DETACHED
+        if was_attached:
+            for watcher in self.watchers:
+                watcher(False)
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(False)
         self.requests.wake()

@@ -21,6 +21,7 @@ LATENCY_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 Reader = Callable[[], float]
 LabelledReader = Callable[[], Mapping[str, float]]
+ManyLabelsReader = Callable[[], Mapping[tuple[str, ...], float]]
 
 
 class Histogram:
@@ -90,8 +91,26 @@ class Metrics(Collector):
         self._add(name, lambda: _labelled(CounterMetricFamily(name, text, labels=[label]), read()))
 
     def gauges(self, name: str, text: str, label: str, read: LabelledReader) -> None:
-        """Register gauges by the value of one label."""
+        """Register gauges by the value of one label.
+
+        :param read: returns figures by the label's value.
+        """
         self._add(name, lambda: _labelled(GaugeMetricFamily(name, text, labels=[label]), read()))
+
+    def table(self, name: str, text: str, labels: Sequence[str], read: ManyLabelsReader) -> None:
+        """Register counts by the values of several labels.
+
+        :param name: without the suffix ``_total``.
+        :param read: returns figures by the labels' values, in their order.
+        """
+
+        def family() -> Metric:
+            metric = CounterMetricFamily(name, text, labels=list(labels))
+            for values, figure in sorted(read().items()):
+                metric.add_metric(values, figure)
+            return metric
+
+        self._add(name, family)
 
     def histograms(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, Histogram]]) -> None:
         """Register histograms by the value of one label."""

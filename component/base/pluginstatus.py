@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from xml.etree.ElementTree import Element
 
 from component.base import ns
+from component.base.clientsessions import natural
+
+
+class Guard(StrEnum):
+    """What a plugin holds back from a device."""
+
+    CONNECTION_REQUESTS = "connection-requests"
+    EVERYTHING = "everything"
 
 
 class PluginMode(StrEnum):
@@ -22,7 +30,6 @@ class PluginMode(StrEnum):
 
 
 _TOLD = frozenset({PluginMode.ENFORCE, PluginMode.LOG_ONLY, PluginMode.BYPASS})
-GUARDS = frozenset({"connection-requests", "everything"})
 REASONS = ("forbidden", "bad-request", "not-attached", "no-decision", "overload", "crashed", "answer")
 """Why plugins refuse a stanza; ``answer`` are results and errors that carry a connection request."""
 
@@ -31,21 +38,29 @@ _REFUSED = f"{{{ns.POLICY}}}refused"
 
 @dataclass(frozen=True, slots=True)
 class PluginStatus:
-    """The figures of one plugin. The first five are those of the moment, the others count since it started.
+    """The figures of one plugin. Those down to `sessions` are of the moment, the others count since it started.
 
-    :ivar seq: the number of its last session event, or None when it does not say.
+    :ivar epoch: the highest number of the policy that it has seen.
+    :ivar seq: the number of its last session event.
+    :ivar cached: decisions that it has.
     :ivar checks: questions that wait for a decision.
     :ivar held: stanzas that wait for one.
+    :ivar sessions: clients that are connected.
     :ivar hits: requests that were decided from the cache.
+    :ivar asked: questions that it has sent.
+    :ivar allowed: decisions that it has received, with effect ``allow``.
+    :ivar denied: likewise, with effect ``deny``.
     :ivar passed: requests that were delivered after a decision.
     :ivar bypassed: what was let through without one, or against it.
+    :ivar evicted: decisions that went for want of room.
+    :ivar discarded: decisions and orders that it did not believe, or that were outdated.
     :ivar refused: stanzas that were not delivered, by reason.
     """
 
     mode: PluginMode
-    guard: str
-    epoch: int
-    seq: int | None = None
+    guard: Guard
+    epoch: int = 0
+    seq: int = 0
     cached: int = 0
     checks: int = 0
     held: int = 0
@@ -61,28 +76,27 @@ class PluginStatus:
     refused: dict[str, int] = field(default_factory=dict)
 
 
-_NUMBERS = (
-    "cached", "checks", "held", "sessions", "hits", "asked", "allowed", "denied", "passed", "bypassed", "evicted",
-    "discarded",
-)  # fmt: skip
+_NUMBERS = tuple(item.name for item in fields(PluginStatus) if item.type == "int")
 
 
 def read_status(element: Element | None) -> PluginStatus | None:
-    """Read ``<status/>``; None when it is not one that a plugin of ours would send."""
-    if element is None or element.get("mode") not in _TOLD or element.get("guard") not in GUARDS:
+    """Read ``<status/>``; None when it is not one that a plugin of ours would send. Figures may be missing."""
+    if element is None:
         return None
     try:
-        return PluginStatus(
-            mode=PluginMode(element.get("mode", "")),
-            guard=element.get("guard", ""),
-            epoch=int(element.get("epoch", "0")),
-            seq=int(element.get("seq", "0")) if element.get("seq") else None,
-            **{name: int(element.get(name, "0")) for name in _NUMBERS},
-            refused={
-                child.get("reason", ""): int(child.get("count", "0"))
-                for child in element.iterfind(_REFUSED)
-                if child.get("reason") in REASONS
-            },
-        )
+        mode, guard = PluginMode(element.get("mode", "")), Guard(element.get("guard", ""))
     except ValueError:
         return None
+    figures = {name: natural(element.get(name, "0")) for name in _NUMBERS}
+    refused = {
+        child.get("reason", ""): natural(child.get("count"))
+        for child in element.iterfind(_REFUSED)
+        if child.get("reason") in REASONS
+    }
+    if mode not in _TOLD or None in figures.values() or None in refused.values():
+        return None
+    return PluginStatus(
+        mode, guard,
+        **{name: number for name, number in figures.items() if number is not None},
+        refused={reason: number for reason, number in refused.items() if number is not None},
+    )  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from component.base.audit import Audit
-from component.base.enforcement import Decision, Enforcement, ModeListener, NoDecision, NotConfirmed
+from component.base.enforcement import Decision, Enforcement, NoDecision, NotConfirmed
 from component.base.errors import StanzagateError
+from component.base.guardedhost import ModeListener
 from component.base.jid import Jid
 from component.base.link import Spawn
 from component.base.pluginstatus import PluginMode
@@ -19,6 +21,10 @@ from component.gate.wakes import Record
 
 log = logging.getLogger(__name__)
 
+PERMITTED_SECONDS = 60.0
+PERMITTED_PAIRS = 50_000
+"""So many permissions are remembered, so that resources, which cost nothing, do not fill the record."""
+
 PLUGIN = "plugin"
 """Who did it, in the record, when an administrator changed the mode of a plugin in the server's own shell."""
 
@@ -27,7 +33,7 @@ class PolicyDecider:
     """Decides for the plugins as the gateway decides for itself (contract, section 4).
 
     :param record: takes down what was permitted and what was refused. A plugin asks once for many requests, so a row
-        tells that a requester was permitted to reach a device by itself, not how often it did.
+        tells that a requester was permitted to reach a device by itself, not how often it did; once a minute at most.
     :param observe: told of every refusal that only lacked a rule: bare requester and device id.
     :param clock: Unix time in seconds.
     """
@@ -44,6 +50,9 @@ class PolicyDecider:
         self._record = record
         self._observe = observe
         self._clock = clock
+        self._permitted: OrderedDict[tuple[str, int], float] = (
+            OrderedDict()
+        )  # requester, device: when it was recorded
 
     def __call__(self, requester: Jid, device: Jid, mode: PluginMode) -> Decision:
         """May `requester` reach `device`, registered or not?
@@ -57,20 +66,31 @@ class PolicyDecider:
             raise NoDecision("The policy cannot be had.")
         index = policy.index
         number = index.by_jid(device.bare)
-        verdict = index.decide(requester, number, self._clock())
+        now = self._clock()
+        verdict = index.decide(requester, number, now)
         name = index.devices.id(number) if number >= 0 else device.bare
-        if verdict.allowed:
+        if verdict.allowed and self._is_news(requester.bare, number, now):
             self._record.wake(
                 actor=requester.full, requester=requester.full, device=name, outcome="permitted", rule=verdict.rule,
                 elapsed_ms=0,
             )  # fmt: skip
-        else:
+        elif not verdict.allowed:
             rule = f"{mode}:{verdict.rule}" if mode is PluginMode.LOG_ONLY else verdict.rule
             self._record.refusal(requester.bare, name, rule, verdict.reason)
             if verdict.rule == "none" and number >= 0:
                 self._observe(requester.bare, name)
         every_resource = not index.live_scope(requester.bare).resources
         return Decision(verdict.allowed, every_resource, verdict.rule, verdict.reason, policy.epoch, verdict.expires)
+
+    def _is_news(self, requester: str, device: int, now: float) -> bool:
+        before = self._permitted.get((requester, device))
+        if before is not None and abs(now - before) < PERMITTED_SECONDS:
+            return False
+        self._permitted[requester, device] = now
+        self._permitted.move_to_end((requester, device))
+        if len(self._permitted) > PERMITTED_PAIRS:
+            self._permitted.popitem(last=False)
+        return True
 
 
 def obedience(enforcement: Enforcement) -> Listener:
@@ -100,7 +120,7 @@ def mode_recorder(audit: Audit, store: Store, spawn: Spawn) -> ModeListener:
             log.error("the mode of the plugin on %s could not be recorded: %s", host, error)
 
     def changed(host: str, mode: PluginMode, before: PluginMode) -> None:
-        if before is not PluginMode.UNKNOWN or mode is not PluginMode.ENFORCE:
+        if before is not PluginMode.UNKNOWN or mode in (PluginMode.LOG_ONLY, PluginMode.BYPASS):
             spawn("plugin.mode", write(host, mode, before))
 
     return changed

@@ -24,8 +24,9 @@ class Sessions:
         self._hosts: dict[str, dict[Jid, list[ClientSession]]] = {}  # only hosts whose sessions are told
 
     def up(self, host: str, session: ClientSession) -> None:
-        """A session began."""
-        self._hosts.setdefault(host, {}).setdefault(session.jid, []).append(session)
+        """A session began, or more is known of one."""
+        known = self._hosts.setdefault(host, {})
+        known[session.jid] = [other for other in known.get(session.jid, []) if other.sid != session.sid] + [session]
 
     def down(self, host: str, session: ClientSession) -> None:
         """A session ended; the JID stays online while it has another one."""

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import Field, field_validator
 
 from component.base.jid import JidError, prepare
+from component.base.pluginstatus import Guard
 from component.base.settings import Duration, RateSetting, Secret, Section, parse_rate
-
-
-class Guard(StrEnum):
-    """What the in-server plugin holds back from a device."""
-
-    CONNECTION_REQUESTS = "connection-requests"
-    EVERYTHING = "everything"
 
 
 class Limits(Section):

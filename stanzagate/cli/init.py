@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate.cli import output
 from stanzagate.cli.options import AsJson
 from stanzagate.config import ServerKind

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from component.base.errors import StanzagateError
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate.config import ServerKind
 from stanzagate.plugin import CACHE_SIZE, Mode, Plugin
 from stanzagate.sandbox.control import Options, Parts, up

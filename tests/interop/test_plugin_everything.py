@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate.plugin import Plugin
 from stanzagate.sandbox.control import Parts
+from tests.interop.cast import (
+    ADDRESS, BAD_REQUEST, CPE1, FORBIDDEN, OVERLOAD, PASSED, TARGET, UNDECIDED, outcome,
+)
 from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
-from tests.interop.plugin import GATE, Policy, addressed, component, parsed, raw, recorder, request
-from tests.interop.remote import REMOTE
+from tests.interop.floods import asked, from_spare, kinds, streaming
+from tests.interop.plugin import Policy, addressed, component, parsed, raw, recorder, request
+from tests.interop.remote import REMOTE, sender
+from tests.interop.shapes import SHAPES
 from tests.interop.shells import plugin_status
-from tests.interop.test_plugin_floods import DONE, asked, from_spare, kinds, streaming
-from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, SHAPES, TARGET, condition, sender
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 BODY = "<body>hello <![CDATA[<you>]]></body><x xmlns='urn:x'><y a='1'> </y></x>"
@@ -37,8 +40,6 @@ SILENT = (("message", "error", ERROR), ("presence", "error", ERROR), ("iq", "err
 
 CACHE_SIZE = 500
 FLOOD = 20_000
-OVERLOAD = ("wait", "resource-constraint")
-UNDECIDED = ("wait", "internal-server-error")  # a slow machine: the gate has not come to it within five seconds
 STRANGERS = {
     "rogue": "",
     "acs2": "",  # may wake another device
@@ -56,7 +57,7 @@ def closed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with bare_sandbox(
         folder, request.param, Plugin(guard=Guard.EVERYTHING, cache_size=CACHE_SIZE), parts=parts
     ) as running:
-        Policy(running).add(("deny", "acs2@acs.test", LOCAL), ("allow", "acs2@acs.test", "cpe2@cpe.test"))
+        Policy(running).add(("deny", "acs2@acs.test", CPE1), ("allow", "acs2@acs.test", "cpe2@cpe.test"))
         yield running
 
 
@@ -68,7 +69,7 @@ def written(name: str, kind: str, content: str, id: str, to: str) -> str:
 @pytest.mark.parametrize("name", STRANGERS)
 async def test_a_stranger_can_send_a_device_nothing(closed: Sandbox, tmp_path: Path, name: str) -> None:
     address = STRANGERS[name]
-    places = (TARGET, LOCAL, f"{LOCAL}/other")
+    places = (TARGET, CPE1, f"{CPE1}/other")
     loud = {
         f"{n}.{place}": written(*shape, f"{n}.{place}", place) for n, shape in enumerate(LOUD) for place in places
     }
@@ -78,9 +79,9 @@ async def test_a_stranger_can_send_a_device_nothing(closed: Sandbox, tmp_path: P
         async with sender(closed, name, tmp_path) as wire:
             await wire.send(*(addressed(xml, address) if address else xml for xml in stanzas))
             last = f"<iq type='get' id='last' to='{TARGET}'>{PING}</iq>"
-            assert condition(await wire.ask(addressed(last, address) if address else last)) == FORBIDDEN
+            assert outcome(await wire.ask(addressed(last, address) if address else last)) == FORBIDDEN
             await acs1.ask(request(TARGET, "marker"))
-            told = {id: {condition(answer) for answer in wire.answers.get(id, [])} for id in loud}
+            told = {id: {outcome(answer) for answer in wire.answers.get(id, [])} for id in loud}
             subscriptions = {
                 id for id, xml in loud.items() if "subscribe'" in xml or "subscribed'" in xml or "probe'" in xml
             }
@@ -99,11 +100,11 @@ async def test_those_who_may_wake_a_device_may_talk_to_it(closed: Sandbox) -> No
     ]
     async with recorder(closed, 1) as cpe, raw(closed, "acs1") as acs1:
         await acs1.send(*talk)
-        assert condition(await acs1.ask(request(TARGET, "first"))) == ("", "")
+        assert outcome(await acs1.ask(request(TARGET, "first"))) == ("", "")
         assert [in_short(stanza) for stanza in cpe.others] == [in_short(stanza.encode()) for stanza in talk]
-        assert condition(await acs1.ask(f"<iq type='set' id='bad' to='{TARGET}'>{PAYLOAD}</iq>")) == BAD_REQUEST
+        assert outcome(await acs1.ask(f"<iq type='set' id='bad' to='{TARGET}'>{PAYLOAD}</iq>")) == BAD_REQUEST
         assert (await acs1.ask(request("cpe1\\40cpe.test@cr.cpe.test", "gate", "", ""))).type == "result"
-        assert [asked.sender for asked in cpe.requests] == [acs1.jid, GATE]
+        assert [asked.sender for asked in cpe.requests] == [acs1.jid, ADDRESS]
 
 
 PAYLOAD = request(TARGET, "").partition(">")[2].removesuffix("</iq>")
@@ -120,12 +121,12 @@ async def test_a_device_talks_to_its_server_and_to_itself(closed: Sandbox) -> No
     async with recorder(closed, 1) as cpe, raw(closed, "cpe1", "other") as other:
         await other.send(f"<message id='own' type='chat' to='{TARGET}'>{BODY}</message>")
         await cpe.until(lambda: any(b"'own'" in stanza for stanza in cpe.others))
-        assert condition(await other.ask(request(TARGET, "payload"))) == FORBIDDEN
+        assert outcome(await other.ask(request(TARGET, "payload"))) == FORBIDDEN
         for id, xml in {
             "roster": "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>",
             "server": f"<iq type='get' id='server' to='cpe.test'>{PING}</iq>",
-            "account": f"<iq type='get' id='account' to='{LOCAL}'><x xmlns='urn:x'/></iq>",
-            "nobody": f"<iq type='get' id='nobody' to='{LOCAL}/nobody'>{PING}</iq>",
+            "account": f"<iq type='get' id='account' to='{CPE1}'><x xmlns='urn:x'/></iq>",
+            "nobody": f"<iq type='get' id='nobody' to='{CPE1}/nobody'>{PING}</iq>",
         }.items():
             await cpe.send(xml)
             await cpe.until(lambda id=id: any(parsed(stanza).get("id") == id for stanza in cpe.others))  # type: ignore[misc]
@@ -147,7 +148,7 @@ async def test_a_flood_of_strangers_neither_fills_the_cache_nor_stops_those_who_
         assert set(answers) <= {FORBIDDEN, OVERLOAD, UNDECIDED}
         assert answers[FORBIDDEN] > CACHE_SIZE
         assert all(len(spare.answers[id]) == 1 for id in ids)
-        assert kinds(stream.answers) == {DONE: len(stream.sent)}
+        assert kinds(stream.answers) == {PASSED: len(stream.sent)}
         assert len(stream.sent) > 10
         assert [seen.id for seen in cpe.requests] == ["before", *stream.sent]
         assert asked(policy, "allow") == before  # it was never pushed out

@@ -100,6 +100,10 @@ class Tasks:
         self._tasks.append(task)
         return task
 
+    async def done(self) -> None:
+        """Wait until everything that was started has ended by itself."""
+        await asyncio.gather(*self._tasks)
+
     async def end(self) -> None:
         for task in self._tasks:
             task.cancel()

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from component.base import enforcement, ns
+from component.base import guardedhost, ns
+from component.base.pluginstatus import PluginMode
 from tests.unit.adminkit import Scene, registered, scene
 
 
@@ -322,12 +323,12 @@ async def test_the_service_may_be_named_anywhere_and_the_nearest_counts(here: Sc
 async def test_a_change_that_a_plugin_does_not_confirm_is_made_and_said(
     here: Scene, said: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enforcement, "CONFIRM_SECONDS", 0.1)
+    monkeypatch.setattr(guardedhost, "CONFIRM_SECONDS", 0.1)
     await registered(here)
     here.silent.add("cpe.test")
-    guard = here.services.enforcement.guards["cpe.test"]
+    host = here.services.enforcement.hosts["cpe.test"]
     here.server.send(f"<message from='cpe.test' to='gate.test'><sessions xmlns='{ns.POLICY}' seq='0'/></message>")
-    while not guard.installed:
+    while host.mode is PluginMode.ABSENT:
         await asyncio.sleep(0.005)
     assert await here.run("jid", "allow", "acs1@acs.test", "--to", "d1") == 1
     err = said().err

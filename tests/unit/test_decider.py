@@ -10,8 +10,9 @@ import pytest
 from component.base.enforcement import Decision, NoDecision
 from component.base.jid import prepare
 from component.base.pluginstatus import PluginMode
-from component.gate.decider import PolicyDecider
+from component.gate.decider import PolicyDecider, mode_recorder
 from component.gate.rules import Effect
+from tests.unit.fakeserver import Tasks
 from tests.unit.gatekit import Kit, csv_of, opened
 
 ENFORCE = PluginMode.ENFORCE
@@ -66,14 +67,35 @@ async def test_refusals_are_recorded_and_those_for_want_of_a_rule_observed(kit: 
 
 async def test_what_was_permitted_and_what_was_let_through_stands_in_the_record(kit: Kit) -> None:
     await kit.policy.add_rule("unix:test", Effect.ALLOW, "acs@acs.test", "D1")
-    decider(kit)(prepare("acs@acs.test/r"), DEVICE, ENFORCE)
-    decider(kit)(prepare("new@acs.test/r"), DEVICE, PluginMode.LOG_ONLY)
+    decide = decider(kit)
+    for resource in ("r", "s", "t"):  # resources cost nothing, and must not fill the record
+        decide(prepare(f"acs@acs.test/{resource}"), DEVICE, ENFORCE)
+    decide(prepare("new@acs.test/r"), DEVICE, PluginMode.LOG_ONLY)
+    kit.clock.now += 60
+    decide(prepare("acs@acs.test/u"), DEVICE, ENFORCE)
     await kit.audit.flush()
     found = [row for row in await kit.audit.rows() if row.action.startswith("wake.")]
-    assert {(row.actor, row.action, row.subject, row.detail["rule"]) for row in found} == {
+    assert [(row.actor, row.action, row.subject, row.detail["rule"]) for row in found] == [
         ("acs@acs.test/r", "wake.permitted", "D1", "1"),
         ("new@acs.test", "wake.denied", "D1", "log-only:none"),
-    }
+        ("acs@acs.test/u", "wake.permitted", "D1", "1"),
+    ]
+
+
+async def test_the_mode_of_a_plugin_is_recorded_when_it_changes(kit: Kit) -> None:
+    tasks = Tasks()
+    record = mode_recorder(kit.audit, kit.store, tasks)
+    for mode, before in (
+        (ENFORCE, PluginMode.UNKNOWN), (PluginMode.ABSENT, PluginMode.UNKNOWN), (PluginMode.BYPASS, ENFORCE),
+        (ENFORCE, PluginMode.BYPASS), (PluginMode.ABSENT, ENFORCE), (PluginMode.LOG_ONLY, PluginMode.UNKNOWN),
+    ):  # fmt: skip
+        record("cpe.test", mode, before)
+        await tasks.done()
+    found = [row for row in await kit.audit.rows() if row.action == "plugin.mode"]
+    assert [(row.actor, row.subject, row.detail["before"], row.detail["mode"]) for row in found] == [
+        ("plugin", "cpe.test", "enforce", "bypass"), ("plugin", "cpe.test", "bypass", "enforce"),
+        ("plugin", "cpe.test", "enforce", "absent"), ("plugin", "cpe.test", "unknown", "log-only"),
+    ]  # fmt: skip
 
 
 async def test_an_unregistered_device_can_be_reached_by_those_who_may_reach_all(kit: Kit) -> None:

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from component.base.errors import Conflict, InputError, StanzagateError
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate import production
 from stanzagate.cli.init import init
 from stanzagate.config import ServerKind, load

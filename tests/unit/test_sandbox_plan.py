@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from component.base.errors import Conflict, InputError, StanzagateError
-from component.gate.settings import Guard
+from component.base.pluginstatus import Guard
 from stanzagate import plugin as plugins
 from stanzagate.config import ServerKind, load
 from stanzagate.plugin import Mode, Plugin, beams, compile_for_ejabberd

@@ -29,7 +29,7 @@ async def healthz(services: Asked) -> JSONResponse:
         gate="attached" if attached else "detached",
         policy="available" if available else "unavailable",
         database="ok" if stored else "failing",
-        plugins={host: guard.mode for host, guard in services.enforcement.guards.items()},
+        plugins={name: host.mode for name, host in services.enforcement.hosts.items()},
         epoch=services.policy.epoch,
         version=services.version,
     )
