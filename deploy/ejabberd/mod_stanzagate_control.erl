@@ -98,9 +98,9 @@ commands() ->
                         longdesc = "Everybody may wake every device of the host for so many minutes (1 to 1440), "
                                    "or until the server restarts; 0 ends it. It is logged while it lasts.",
                         module = ?MODULE, function = bypass,
-                        args = [{host, binary}, {minutes, integer}],
+                        args = [{host, binary}, {minutes, binary}],    % ejabberd would take 1.5 for 1
                         args_desc = ["Guarded host", "Minutes, or 0 to end it"],
-                        args_example = [<<"cpe.example">>, 10],
+                        args_example = [<<"cpe.example">>, <<"10">>],
                         result = {res, restuple}}].
 
 %% @doc The figures of a host, to be read.
@@ -118,10 +118,14 @@ status(Host) ->
              end).
 
 %% @doc Begin, prolong or end the bypass of a host.
--spec bypass(binary(), integer()) -> {ok | error, string()} | {error, string()}.
-bypass(_, Minutes) when Minutes < 0; Minutes > ?LONGEST_BYPASS ->
-    {error, "minutes are a number from 0 to 1440"};
-bypass(Host, Minutes) ->
+-spec bypass(binary(), binary()) -> {ok | error, string()}.
+bypass(Host, Text) ->
+    case string:to_integer(Text) of
+        {Minutes, <<>>} when Minutes >= 0, Minutes =< ?LONGEST_BYPASS -> bypass_for(Minutes, Host);
+        _ -> {error, "minutes are a whole number from 0 to 1440"}
+    end.
+
+bypass_for(Minutes, Host) ->
     on(Host, fun(Prepared) ->
                      ok = mod_stanzagate_server:bypass(Prepared, Minutes),
                      {ok, case Minutes of
