@@ -31,13 +31,22 @@ guarded(Guard, Packet) ->
 
 from_outside(#{component := Component, streams := Streams} = Guard, #jid{lserver = Component} = From, Packet) ->
     case lists:member(self(), Streams) of
-        true -> xmpp:put_meta(Packet, stanzagate, component);
+        true -> xmpp:put_meta(without_language(Packet), stanzagate, component);
         false -> read(Guard, From, Packet)
     end;
 from_outside(#{host := Host} = Guard, undefined, Packet) ->
     read(Guard, jid:make(Host), Packet);
 from_outside(Guard, From, Packet) ->
     read(Guard, From, Packet).
+
+%% The component's own request is in normal form, too, when nothing but a language is added to it on the way.
+without_language(#iq{lang = Language} = IQ) when Language =/= <<>> ->
+    case mod_stanzagate_payload:read(IQ) of
+        {request, _} -> IQ#iq{lang = <<>>};
+        _ -> IQ
+    end;
+without_language(Packet) ->
+    Packet.
 
 read(#{watch := Watch} = Guard, From, Packet) ->
     case mod_stanzagate_payload:read(Packet) of
