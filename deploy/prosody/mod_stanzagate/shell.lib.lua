@@ -1,6 +1,6 @@
 -- Stanzagate: `stanzagate:status()` and `stanzagate:bypass()` in `prosodyctl shell`, for all guarded hosts at once.
 
-local ipairs, next, pairs, tonumber = ipairs, next, pairs, tonumber;
+local ipairs, next, pairs, tonumber, tostring = ipairs, next, pairs, tonumber, tostring;
 local concat, sort, format = table.concat, table.sort, string.format;
 
 local environment = module:shared("/*/admin_shell/env");
@@ -52,7 +52,7 @@ end
 
 function commands:status(host)
 	local found = hosts_of(host);
-	if #found == 0 then return false, host and host .. " is not guarded" or "No host is guarded"; end
+	if #found == 0 then return false, host and tostring(host) .. " is not guarded" or "No host is guarded"; end
 	for _, name in ipairs(found) do describe(self.session.print, name, guards[name].status()); end
 	return true, format("%d guarded host%s", #found, #found == 1 and "" or "s");
 end
