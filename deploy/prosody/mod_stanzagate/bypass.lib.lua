@@ -7,11 +7,12 @@ local longest = 1440; -- minutes
 local bypass = {};
 local bypass_mt = { __index = bypass };
 
--- `on_begun()` is called when nothing is refused any more.
-local function new(on_begun)
-	return setmetatable({ left = 0, on_begun = on_begun }, bypass_mt);
+-- `on_begun()` is called when nothing is refused any more, `on_ended()` when it is refused again.
+local function new(on_begun, on_ended)
+	return setmetatable({ left = 0, on_begun = on_begun, on_ended = on_ended }, bypass_mt);
 end
 
+-- End it, without a call of `on_ended`.
 function bypass:finish(why)
 	if self.left == 0 then return; end
 	self.left = 0;
@@ -26,6 +27,7 @@ function bypass:tick()
 		return 60;
 	end
 	module:log("warn", "BYPASS ended (time is up): requests are decided again");
+	self.on_ended();
 end
 
 -- Let everything through for `minutes`, from now on; 0 ends it. Returns as the shell's commands do.
@@ -35,6 +37,7 @@ function bypass:set(minutes)
 	elseif minutes == 0 then
 		if self.left == 0 then return true, "There was no bypass"; end
 		self:finish("by the administrator");
+		self.on_ended();
 		return true, "Bypass ended";
 	end
 	if self.timer then self.timer:stop(); end

@@ -64,14 +64,23 @@ function handlers.flush(self, event, element)
 	return st.reply(event.stanza);
 end
 
-function handlers.status(self, event)
+function control:status_element()
 	local found = self.status();
 	local element = st.stanza("status", { xmlns = xmlns, version = "1", mode = found.mode, guard = found.guard });
 	for _, name in ipairs(numbers) do element.attr[name] = tostring(found[name]); end
 	for _, refused in ipairs(found.refused) do
 		element:tag("refused", { xmlns = xmlns, reason = refused.reason, count = tostring(refused.count) }):up();
 	end
-	return st.reply(event.stanza):add_child(element);
+	return element;
+end
+
+-- Tell the component the mode as soon as it may have changed: a short bypass would be over before it asks.
+function control:tell_status()
+	self.link:send(self.sessions:message(self:status_element()));
+end
+
+function handlers.status(self, event)
+	return st.reply(event.stanza):add_child(self:status_element());
 end
 
 function handlers.sessions(self, event)
@@ -87,7 +96,7 @@ function control:request(event)
 	if not handler then return nil; end
 	local reply;
 	if not self:is_believed(event) then
-		self:disbelieve("forged", "%s asks for %s, but it is not the component: refused", stanza.attr.from, element.name);
+		self:disbelieve("forged", "%s asks what only the component may ask: refused", stanza.attr.from);
 		reply = st.error_reply(stanza, "auth", "forbidden");
 	elseif stanza.attr.type ~= types[element.name] or #stanza.tags ~= 1 then
 		reply = st.error_reply(stanza, "modify", "bad-request");

@@ -291,7 +291,12 @@ local function protected(f)
 	end
 end
 
-bypass = module:require "bypass".new(function () checks:fail_all("no-decision"); end);
+local tell_status = protected(function () control:tell_status(); end);
+
+bypass = module:require "bypass".new(function ()
+	checks:fail_all("no-decision");
+	tell_status();
+end, tell_status);
 link = module:require "link".new(component, protected(attached), protected(lost));
 checks = checking.new {
 	cache = cache, clock = clock, counters = counters, send = send_check, settle = settle,
@@ -320,6 +325,7 @@ module:hook("resource-unbind", protected(function (event) sessions:unbound(event
 function module.load()
 	sessions:take_over(hosts[host].sessions);
 	link:watch();
+	tell_status();
 	shell.add(host, { status = status, bypass = function (minutes) return bypass:set(minutes); end });
 	if not link:is_attached() then module:set_status("warn", (component or "no component") .. " is not attached"); end
 end
