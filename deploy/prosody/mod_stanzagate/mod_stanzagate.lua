@@ -209,7 +209,11 @@ local function guard(event, stanza)
 	local attr = stanza.attr;
 	local requester = attr.from or host;
 	local bare = match(requester, "^[^/]*");
-	if link:is_origin(event.origin) and match(bare, "[^@]*$") == component then return nil; end
+	if link:is_origin(event.origin) and match(bare, "[^@]*$") == component then
+		-- Prosody has added the language of the stream
+		if carries and payload.normal_form(stanza) == stanza then payload.without_language(stanza); end
+		return nil;
+	end
 	local to = attr.to or bare;
 	local device = match(to, "^[^/]*");
 	if not carries and (bare == device or requester == host) then return nil; end
