@@ -51,7 +51,7 @@ written(Argument) -> Argument.
 failed(Guard, {Class, Reason, Stack}) ->
     Places = [io_lib:format("~s:~s/~b line ~b", [Module, Function, arity(Arity), proplists:get_value(line, Info, 0)])
               || {Module, Function, Arity, Info} <- lists:sublist(Stack, 5)],
-    note(Guard, error, failed, "The guard failed: ~s ~s in ~s", [Class, named(Reason), lists:join(" < ", Places)]).
+    note(Guard, error, failed, "the guard failed: ~s ~s in ~s", [Class, named(Reason), lists:join(" < ", Places)]).
 
 named(Reason) when is_atom(Reason) -> atom_to_list(Reason);
 named(Reason) when is_tuple(Reason), is_atom(element(1, Reason)) -> atom_to_list(element(1, Reason));
