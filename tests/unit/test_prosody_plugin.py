@@ -34,8 +34,11 @@ local now, sent, settled, denied, timers = 0, {}, {}, {}, {}
 local cache, attached = decisions.new(1000), true
 local counters = { asked = 0, discarded = 0 }
 local checks = part "checks".new {
-    cache = cache, counters = counters, clock = function () return now end,
-    send = function (id, requester) if attached then sent[#sent + 1] = { id, requester } end return attached end,
+    cache = cache, turns = part "turns".new(), counters = counters, clock = function () return now end,
+    send = function (id, requester, to)
+        if attached then sent[#sent + 1] = { id, requester, to } end
+        return attached
+    end,
     settle = function (item, allowed, reason) settled[#settled + 1] = { item.name, reason or allowed } end,
     denied = function (check) denied[#denied + 1] = check.requester end,
     after = function (_, callback)
@@ -45,11 +48,19 @@ local checks = part "checks".new {
     end,
 }
 local device = "cpe1@cpe.test"
-local function hold(requester, name, size)
+local function hold(requester, name, size, of)
+    of = of or device
     return checks:hold({ requester = requester, name = name, size = size or 100 },
-        requester:match("^[^/]*"), device .. "/r", device)
+        requester:match("^[^/]*"), of .. "/r", of)
 end
-local function left() return { checks.count, checks.waiting, checks.bytes, next(checks.by_id) == nil } end
+local function hold_many(requester, count)
+    for i = 1, count do hold(requester, requester .. i, 100, "d" .. i) end
+end
+local function left()
+    local counted = next(checks.of_domain) or next(checks.of_requester)
+    local idle = not (counted or next(checks.by_id) or checks.turns:take()) and checks.sent == 0
+    return { checks.count, checks.waiting, checks.bytes, idle }
+end
 """
 
 
@@ -194,6 +205,7 @@ def test_what_waits_is_bounded() -> None:
             if not ok then refused[name] = (refused[name] or 0) + 1; assert(reason == "overload") end
         end
         for i = 1, 300 do try("pair", "a@x/1", i) end
+        for i = 1, 1500 do try("requester", "s@elsewhere", i, 100, "d" .. i) end
         for i = 1, 5000 do try("domain", "s" .. i .. "@strangers", i) end
         for i = 1, 30000 do try("all", "s" .. i % 200 .. "@y", i) end
         local waiting = checks.waiting
@@ -204,7 +216,7 @@ def test_what_waits_is_bounded() -> None:
     """
     )
     waiting = 10_000
-    refused = {"pair": 44, "domain": 904, "all": 30_000 - (waiting - 256 - 4096)}
+    refused = {"pair": 44, "requester": 476, "domain": 904, "all": 30_000 - (waiting - 256 - 1024 - 4096)}
     assert found == [refused, waiting, waiting, [0, 0, 0, True], False]
 
 
@@ -234,3 +246,101 @@ def test_a_denial_that_nobody_waited_for_is_told() -> None:
     """
     )
     assert found == [2, ["a@x/1"], 0]
+
+
+def test_only_so_many_checks_are_sent_at_a_time() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold_many("a@x/1", 300)
+        local first = { #sent, checks.count, counters.asked }
+        for i = 1, 100 do checks:answered(sent[i][1], decision(true)) end
+        local then_sent, order = #sent, true
+        for i = 101, 300 do checks:answered(sent[i][1], decision(true)) end
+        for i = 1, 300 do order = order and sent[i][3] == "d" .. i .. "/r" and settled[i][1] == "a@x/1" .. i end
+        told { first, then_sent, #sent, order, counters.asked, left() }
+    """
+    )
+    assert found == [[128, 300, 128], 228, 300, True, 300, [0, 0, 0, True]]
+
+
+def test_turns_go_round_among_requesters() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold_many("many@x/1", 1000); hold_many("some@x/1", 3); hold_many("other@y/1", 1)
+        checks:refresh("idle@z", "idle@z", "d1/r", "d1")
+        for i = 1, 10 do checks:answered(sent[i][1], decision(true)) end
+        local order = {}
+        for i = 129, 138 do order[#order + 1] = sent[i][2]:match("^[^@]*") end
+        told(order)
+    """
+    )
+    assert found == ["many", "some", "other", "idle", "many", "some", "many", "some", "many", "many"]
+
+
+def test_who_asks_for_another_resource_or_again_lines_up_like_the_others() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold("a@x/1", "one"); hold("a@x/2", "two"); hold("b@x/1", "three", 100, "d0")
+        hold_many("many@x/1", 500)
+        local before = #sent
+        checks:answered(sent[1][1], decision(true, { every_resource = false }))
+        cache:flush(5)
+        checks:answered(sent[2][1], decision(true))
+        checks:answered(sent[3][1], decision(true, { epoch = 5 }))
+        local order = {}
+        for i = before + 1, #sent do order[#order + 1] = sent[i][2] end
+        told { before, order, counters.discarded, checks.sent }
+    """
+    )
+    assert found == [128, ["many@x/1", "a@x/2", "many@x/1"], 1, 128]
+
+
+def test_what_was_not_sent_yet_is_settled_when_its_time_is_up() -> None:
+    found = run(
+        CHECKS
+        + """
+        cache:put("b@x", "b@x", "d1", decision(true), now)
+        hold_many("a@x/1", 200); hold_many("b@x/1", 1); hold_many("b@x/1", 1)
+        timers[200].due(); timers[201].due()
+        local unsent = { #sent, settled }
+        settled = {}
+        timers[1].due()
+        told { unsent, settled, #sent, sent[129][3], checks.count }
+    """
+    )
+    unsent = [["a@x/1200", "no-decision"], ["b@x/11", True], ["b@x/11", True]]
+    assert found == [[128, unsent], [["a@x/11", "no-decision"]], 129, "d129/r", 198]
+
+
+def test_when_the_component_goes_all_are_settled_whether_sent_or_not() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold_many("a@x/1", 300)
+        checks:fail_all("not-attached")
+        local reasons = {}
+        for _, item in ipairs(settled) do reasons[item[2]] = (reasons[item[2]] or 0) + 1 end
+        local after = left()
+        hold_many("a@x/1", 1)
+        told { #sent, reasons, after, checks:answered(sent[129][1], decision(true)) }
+    """
+    )
+    assert found == [129, {"not-attached": 300}, [0, 0, 0, True], True]
+
+
+def test_when_sending_fails_all_who_wait_for_their_turn_are_settled() -> None:
+    found = run(
+        CHECKS
+        + """
+        hold_many("a@x/1", 300)
+        attached = false
+        checks:answered(sent[1][1], decision(true))
+        local count = #settled
+        for i = 2, 128 do checks:answered(sent[i][1], decision(true)) end
+        told { #sent, count, settled[2], left() }
+    """
+    )
+    assert found == [128, 1 + 172, ["a@x/1129", "not-attached"], [0, 0, 0, True]]

@@ -1,21 +1,25 @@
 -- Stanzagate: asking the component, and what waits for its decisions.
 --
--- There is one check in flight for a pair of requester and device (bare JIDs), and a queue behind it in which all that
+-- There is one check under way for a pair of requester and device (bare JIDs), and a queue behind it in which all that
 -- comes meanwhile keeps its order, whatever its resource. A decision settles the head of the queue as far as it
 -- reaches; when it was about one resource only, the next one is asked for. Whatever else happens (no decision in
 -- time, an error, the component goes away) settles the whole queue: by what is still usable in the cache, or else by
 -- a refusal. So nothing waits for long, nothing is overtaken, and there are limits to how much waits at once.
 --
---    asked ──decision──▶ settled, next resource asked or done
---      │  └─outdated───▶ asked again, three times at most
---      └──anything else─▶ all settled
+-- Only a few checks are sent at a time, since a flush stands behind them in the component's stream and has to come
+-- soon. The others wait for their turn, which goes round among the requesters.
+--
+--    begun ─▶ its turn ─▶ sent ──decision──▶ settled, next resource lines up or done
+--                ▲         │└────outdated──▶ lines up again, three times at most
+--                └─────────┘└─anything else─▶ all settled
 
 local new_id = require "util.id".medium;
 
 local pairs, setmetatable = pairs, setmetatable;
 local match = string.match;
 
-local checks_limit, checks_limit_of_domain = 8192, 4096;
+local window = 128; -- checks that are sent and not answered
+local checks_limit, checks_limit_of_domain, checks_limit_of_requester = 8192, 4096, 1024;
 local waiting_limit_of_pair, waiting_limit = 256, 10000;
 local bytes_limit = 16 * 1024 * 1024;
 local time_limit = 5; -- seconds
@@ -25,14 +29,15 @@ local id_prefix = "stanzagate-";
 local checks = {};
 local checks_mt = { __index = checks };
 
--- `cache`: the decisions. `clock`: seconds, monotonic. `counters`: asked, discarded. `send(id, requester, device)`
--- sends a check and returns false when the component is not attached; `settle(item, allowed, reason)` is told what
--- becomes of an item: allowed true or false, or nil and the reason of the refusal; it must not raise errors.
+-- `cache`: the decisions. `turns`: whose check is sent next. `clock`: seconds, monotonic. `counters`: asked, discarded.
+-- `send(id, requester, device)` sends a check and returns false when the component is not attached;
+-- `settle(item, allowed, reason)` is told what becomes of an item: allowed true or false, or nil and the reason of the
+-- refusal; it must not raise errors.
 -- `denied(check)` is told of a denial whose stanza did not wait for it. `after(seconds, callback)` returns a timer that
 -- can be stopped.
 local function new(parts)
-	parts.by_id, parts.by_pair, parts.of_domain = {}, {}, {};
-	parts.count, parts.waiting, parts.bytes = 0, 0, 0;
+	parts.by_id, parts.by_pair, parts.of_domain, parts.of_requester = {}, {}, {}, {};
+	parts.count, parts.sent, parts.waiting, parts.bytes = 0, 0, 0, 0;
 	return setmetatable(parts, checks_mt);
 end
 
@@ -44,41 +49,76 @@ local function domain_of(bare)
 	return match(bare, "[^@]*$");
 end
 
+-- Add to one of the numbers in `counts`, those that are not 0.
+local function add(counts, name, number)
+	number = (counts[name] or 0) + number;
+	counts[name] = number > 0 and number or nil;
+end
+
 -- Whether something waits that must not be overtaken.
 function checks:is_queued(bare, device)
 	local check = self.by_pair[pair_of(bare, device)];
 	return check ~= nil and (check.settling or check.first <= check.last);
 end
 
-function checks:ask(check, requester)
-	if check.id then self.by_id[check.id] = nil; end
-	check.id, check.requester = id_prefix .. new_id(), requester;
-	self.by_id[check.id] = check;
-	if not self.send(check.id, requester, check.to) then return false; end
-	self.counters.asked = self.counters.asked + 1;
-	return true;
+-- A check is not sent any more, nor does it wait for its turn.
+function checks:withdraw(check)
+	self.turns:remove(check);
+	if not check.id then return; end
+	self.by_id[check.id], check.id = nil, nil;
+	self.sent = self.sent - 1;
+end
+
+-- Let a check wait for its turn to ask about `requester`.
+function checks:line_up(check, requester)
+	self:withdraw(check);
+	check.requester = requester;
+	self.turns:add(check, check.bare);
+end
+
+-- Send the checks whose turn it is. This is called after all that lets one line up, or answers one.
+function checks:send_next()
+	while self.sent < window do
+		local check = self.turns:take();
+		if not check then return; end
+		check.id = id_prefix .. new_id();
+		self.by_id[check.id], self.sent = check, self.sent + 1;
+		if self.send(check.id, check.requester, check.to) then
+			self.counters.asked = self.counters.asked + 1;
+		else
+			self:fail(check, "not-attached");
+		end
+	end
 end
 
 function checks:start_timer(check)
 	if check.timer then check.timer:stop(); end
-	check.timer = self.after(time_limit, function () self:fail(check, "no-decision"); end);
+	check.timer = self.after(time_limit, function ()
+		self:fail(check, "no-decision");
+		self:send_next();
+	end);
+end
+
+function checks:has_room(bare, domain)
+	return self.count < checks_limit
+		and (self.of_domain[domain] or 0) < checks_limit_of_domain
+		and (self.of_requester[bare] or 0) < checks_limit_of_requester;
 end
 
 -- Begin a check of a pair; nil and the reason when that cannot be done.
 function checks:begin(requester, bare, to, device)
-	local domain = domain_of(bare);
-	local of_domain = self.of_domain[domain] or 0;
-	if self.count >= checks_limit or of_domain >= checks_limit_of_domain then return nil, "overload"; end
+	local domain, pair = domain_of(bare), pair_of(bare, device);
+	if not self:has_room(bare, domain) then return nil, "overload"; end
 	local check = {
 		bare = bare, device = device, to = to, domain = domain, first = 1, last = 0, repetitions = 0,
 	};
-	self.by_pair[pair_of(bare, device)] = check;
-	self.of_domain[domain], self.count = of_domain + 1, self.count + 1;
-	if not self:ask(check, requester) then
-		self:forget(check);
-		return nil, "not-attached";
-	end
+	self.by_pair[pair], self.count = check, self.count + 1;
+	add(self.of_domain, domain, 1);
+	add(self.of_requester, bare, 1);
 	self:start_timer(check);
+	self:line_up(check, requester);
+	self:send_next();
+	if self.by_pair[pair] ~= check then return nil, "not-attached"; end
 	return check;
 end
 
@@ -118,11 +158,11 @@ end
 function checks:forget(check)
 	local pair = pair_of(check.bare, check.device);
 	if self.by_pair[pair] ~= check then return; end
-	if check.timer then check.timer:stop(); end
-	self.by_id[check.id], self.by_pair[pair] = nil, nil;
-	local left = self.of_domain[check.domain] - 1;
-	self.of_domain[check.domain] = left > 0 and left or nil;
-	self.count = self.count - 1;
+	check.timer:stop();
+	self:withdraw(check);
+	self.by_pair[pair], self.count = nil, self.count - 1;
+	add(self.of_domain, check.domain, -1);
+	add(self.of_requester, check.bare, -1);
 end
 
 -- Settle the head of a queue; what comes for the pair meanwhile still queues up.
@@ -152,7 +192,10 @@ end
 -- Every check fails, for the same reason.
 function checks:fail_all(reason)
 	local all = {};
-	for _, check in pairs(self.by_pair) do all[#all + 1] = check; end
+	for _, check in pairs(self.by_pair) do
+		all[#all + 1] = check;
+		self.turns:remove(check); -- those that are settled first must not let the others be sent
+	end
 	for i = 1, #all do self:fail(all[i], reason); end
 end
 
@@ -171,11 +214,10 @@ function checks:decided(check, decision)
 		local item = check[check.first];
 		local allowed = self:known(check, item, decision);
 		if allowed == nil then
-			if self.clock() - item.since >= time_limit or not self:ask(check, item.requester) then
-				return self:fail(check, "no-decision");
-			end
+			if self.clock() - item.since >= time_limit then return self:fail(check, "no-decision"); end
 			check.repetitions = 0;
-			return self:start_timer(check);
+			self:start_timer(check);
+			return self:line_up(check, item.requester);
 		end
 		self:settle_head(check, allowed);
 	end
@@ -194,10 +236,13 @@ function checks:answered(id, decision)
 		-- taken before a change that is known already
 		self.counters.discarded = self.counters.discarded + 1;
 		check.repetitions = check.repetitions + 1;
-		if check.repetitions > repetitions_limit or not self:ask(check, check.requester) then
+		if check.repetitions > repetitions_limit then
 			self:fail(check, "no-decision");
+		else
+			self:line_up(check, check.requester);
 		end
 	end
+	self:send_next();
 	return true;
 end
 

@@ -16,6 +16,7 @@
 --    payload      what a connection request is, and its normal form      control    what the component says to us
 --    decisions    the cache                                              sessions   what it is told about clients
 --    checks       asking, queues, limits                                 link       whether it is there
+--    turns        whose check is sent next                
 --
 -- Options: stanzagate_component, stanzagate_mode ("enforce" or "log-only", which decides and logs but lets everything
 -- through at once), stanzagate_guard ("connection-requests", or "everything": who is not allowed may not send devices
@@ -303,7 +304,8 @@ bypass = module:require "bypass".new(function ()
 end, tell_status);
 link = module:require "link".new(component, protected(attached), protected(lost));
 checks = checking.new {
-	cache = cache, clock = clock, counters = counters, send = send_check, settle = settle,
+	cache = cache, turns = module:require "turns".new(), clock = clock, counters = counters,
+	send = send_check, settle = settle,
 	denied = function (check) would_refuse("forbidden", "request", check.requester, check.to); end,
 	after = function (seconds, callback) return module:add_timer(seconds, callback); end,
 };
