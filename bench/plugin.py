@@ -28,22 +28,6 @@ DECISIONS = 100_000
 Targets = list[tuple[str, str, str]]
 
 
-def load_plugin(server: Sandbox) -> None:
-    """Have the server guard its devices."""
-    if server.kind == "prosody":
-        shells.prosody(server, f'module:load("stanzagate", "{HOST}")')
-    else:
-        shells.erlang(server, f'gen_mod:start_module(<<"{HOST}">>, mod_stanzagate)')
-
-
-def unload_plugin(server: Sandbox) -> None:
-    """Have the server be as it was without us."""
-    if server.kind == "prosody":
-        shells.prosody(server, f'module:unload("stanzagate", "{HOST}")')
-    else:
-        shells.erlang(server, f'gen_mod:stop_module_keep_config(<<"{HOST}">>, mod_stanzagate)')
-
-
 def memory(server: Sandbox) -> int:
     """Bytes that the server uses, after a collection."""
     if server.kind == "prosody":
@@ -59,7 +43,7 @@ async def cached(server: Sandbox, load: Load, targets: Targets, rounds: int, req
     sender = f"acs@{REQUESTER}"
 
     async def measured(guarded: bool) -> tuple[Measured, Measured]:
-        await asyncio.to_thread(load_plugin if guarded else unload_plugin, server)
+        await asyncio.to_thread(shells.load_plugin if guarded else shells.unload_plugin, server, HOST)
         await load.measure(sender, targets, len(targets), window, LIMIT)  # decisions are cached, code is warm
         flood = await load.measure(sender, targets, requests, window, LIMIT)
         alone = await load.measure(sender, targets, len(targets), 1, LIMIT)
@@ -99,8 +83,8 @@ async def uncached(server: Sandbox, load: Load, targets: Targets, rounds: int) -
     """Part (b)."""
     first, second = [], []
     for _ in range(rounds):
-        await asyncio.to_thread(unload_plugin, server)
-        await asyncio.to_thread(load_plugin, server)
+        await asyncio.to_thread(shells.unload_plugin, server, HOST)
+        await asyncio.to_thread(shells.load_plugin, server, HOST)
         for found in (first, second):
             found.append(await load.measure(f"acs@{REQUESTER}", targets, len(targets), 1, LIMIT))
     medians = {
@@ -115,10 +99,10 @@ async def uncached(server: Sandbox, load: Load, targets: Targets, rounds: int) -
     }  # fmt: skip
 
 
-async def held(server: Sandbox, load: Load, targets: Targets) -> dict[str, Any]:
+async def remembered(server: Sandbox, load: Load, targets: Targets) -> dict[str, Any]:
     """Part (c): strangers, each of whom asks for every device."""
-    await asyncio.to_thread(unload_plugin, server)
-    await asyncio.to_thread(load_plugin, server)
+    await asyncio.to_thread(shells.unload_plugin, server, HOST)
+    await asyncio.to_thread(shells.load_plugin, server, HOST)
     before = await asyncio.to_thread(memory, server)
     for number in range(-(-DECISIONS // len(targets))):
         await load.measure(f"stranger{number}@{REQUESTER}", targets, len(targets), 100, LIMIT)
@@ -140,7 +124,7 @@ async def on(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             return [
                 await cached(server, load, targets, options.rounds, options.requests),
                 await uncached(server, load, targets, max(1, options.rounds // 2)),
-                await held(server, load, targets),
+                await remembered(server, load, targets),
             ]
 
 

@@ -1,4 +1,4 @@
-"""One sandbox for each kind of server, for the whole session; tests that take `sandbox` run on both."""
+"""Sandboxes for each kind of server, for the whole session; tests that take `sandbox` or `server` run on both."""
 
 from __future__ import annotations
 
@@ -119,4 +119,11 @@ def read(folder: Path) -> Sandbox:
 def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox without devices; tests connect their own."""
     with running_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The server of a sandbox: the gate's place is free. A test leaves it as it found it."""
+    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
         yield running

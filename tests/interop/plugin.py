@@ -20,12 +20,12 @@ import httpx
 
 from component.base.tags import WholeTags
 from stanzagate.sandbox.wire import STREAM, Stream, attach
+from tests.interop.cast import ADDRESS
 from tests.interop.clients import CLIENT, CONNECTION_REQUEST, Answer, read_answer
 from tests.interop.conftest import Sandbox
-from tests.interop.rawclient import authenticated, bind, context, request
+from tests.interop.rawclient import authenticated, beside, bind, context, request
 
 PATIENCE = 60.0
-GATE = "gate@cr.cpe.test/gate"
 LANGUAGE = b" xml:lang='en'"
 """Servers add it to what has no language; the plugin leaves the gate's own stanzas as they are."""
 
@@ -170,7 +170,7 @@ class Recorder(Wire):
     async def _take(self, stanza: bytes) -> None:
         self.kept.append(stanza)
         element = parsed(stanza)
-        if element.get("from") == GATE:
+        if element.get("from") == ADDRESS:
             stanza = stanza.replace(LANGUAGE, b"")
         if not _NORMAL.fullmatch(stanza) or element.get("type") != "get":
             self.others.append(stanza)
@@ -243,12 +243,10 @@ async def component(sandbox: Sandbox, domain: str = "spare1.test") -> AsyncItera
 @contextlib.asynccontextmanager
 async def reading(wire: Wire, stream: Stream) -> AsyncIterator[Any]:
     """Have a stream take what comes for as long as the block lasts."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(wire.read())
+    async with beside(wire.read()):
         try:
             yield wire
         finally:
-            task.cancel()
             await stream.close()
 
 

@@ -23,13 +23,14 @@ from xml.sax.saxutils import quoteattr
 
 from component.base.ns import POLICY, STANZAS
 from stanzagate.sandbox.wire import COMPONENT, Stream, StreamFailed, attach
+from tests.interop.cast import GATE, HOST
 from tests.interop.conftest import Sandbox
 from tests.interop.rawclient import beside
 
-HOST = "cpe.test"
-GATE = "cr.cpe.test"
 PATIENCE = 30.0
 IQ = f"{{{COMPONENT}}}iq"
+SESSION = f"{{{POLICY}}}session"
+CHAIN = f"{{{POLICY}}}certificateChain/{{{POLICY}}}certificate"
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ class Puppet:
 
     :ivar decide: called with every check; what it returns is sent as it stands.
     :ivar answered: answers to what it asked, by id.
-    :ivar events: ``<session/>`` elements as they came.
-    :ivar snapshots: ``<sessions/>`` elements that came by themselves.
+    :ivar events: ``<session/>`` elements of `HOST` as they came.
+    :ivar recent: those since the last snapshot.
+    :ivar snapshots: ``<sessions/>`` elements of `HOST` that came by themselves.
+    :ivar elsewhere: what other hosts told of sessions.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -153,7 +156,7 @@ class Puppet:
             await self.send(self.decide(check))
         elif stanza.get("from") != HOST:
             self.elsewhere.append(content)
-        elif content.tag == f"{{{POLICY}}}session":
+        elif content.tag == SESSION:
             self.events.append(content)
             self.recent.append(content)
         elif content.tag == f"{{{POLICY}}}sessions":
@@ -173,9 +176,9 @@ class Puppet:
         await until(lambda: id in self.answered)
         return self.answered.pop(id)
 
-    async def flush(self, epoch: object, **which: object) -> ET.Element:
+    async def flush(self, epoch: object, *, host: str = HOST, **which: object) -> ET.Element:
         """Have entries dropped: those of a requester, of a device, of both, or all; the answer."""
-        return await self.iq("set", element("flush", epoch=epoch, **which))
+        return await self.iq("set", element("flush", epoch=epoch, **which), to=host)
 
     async def status(self, host: str = HOST) -> Status:
         """What the plugin says of itself."""

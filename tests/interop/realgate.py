@@ -1,21 +1,93 @@
-"""The real gate in its real place, `cr.cpe.test` of a sandbox that runs without one, so that a test may kill it."""
+"""A `serve` of a test alone, so that it may be killed; and the real gate in its real place, `cr.cpe.test`, of a
+sandbox that runs without one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import re
 import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tests.interop.conftest import Sandbox
-from tests.interop.puppet import GATE, HOST, PATIENCE
+from tests.interop.cast import GATE, HOST
+from tests.interop.conftest import Sandbox, stanzagate
+from tests.interop.puppet import PATIENCE
 from tests.interop.shells import erlang, prosody
-from tests.interop.test_serve import OwnGate
+
+
+@dataclass
+class OwnGate:
+    """A `serve` of this test alone.
+
+    :ivar folder: its configuration, database and keys.
+    """
+
+    sandbox: Sandbox
+    folder: Path
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start and wait until it is attached."""
+        log = (self.folder / "serve.log").open("ab")
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "stanzagate", "serve", "-c", str(self.folder / "stanzagate.yaml"),
+            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        log.close()
+        await self.attached()
+
+    async def attached(self) -> None:
+        """Wait until the gate is attached to the server."""
+        while True:
+            assert self.process is not None and self.process.returncode is None, self.log()
+            with contextlib.suppress(httpx.TransportError):
+                if (await self.health())["gate"] == "attached":
+                    return
+            await asyncio.sleep(0.02)
+
+    async def health(self) -> dict[str, Any]:
+        """What ``/healthz`` says."""
+        found: dict[str, Any] = (await self._asked("GET", "/healthz")).json()
+        return found
+
+    async def figures(self) -> Counter[str]:
+        """What ``/metrics`` says of the plugins, all hosts together; a reason or effect stands behind the name."""
+        found: Counter[str] = Counter()
+        text = (await self._asked("GET", "/metrics")).text
+        measured = r"^stanzagate_plugin_(\w+?)(?:_total)?({.*})? ([\d.]+)$"
+        for name, labels, value in re.findall(measured, text, re.MULTILINE):
+            words = re.findall(r'(?:reason|effect)="([^"]*)"', labels)
+            found[" ".join([name, *words])] += int(float(value))
+        return found
+
+    async def end(self, number: int) -> int:
+        """Send a signal and wait for the end."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await self.process.wait()
+
+    async def cli(self, *arguments: str, code: int = 0) -> str:
+        """The command line against this gate."""
+        done = await asyncio.to_thread(stanzagate, *arguments, "--socket", str(self.folder / "admin.sock"))
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    async def _asked(self, method: str, path: str, **request: Any) -> httpx.Response:
+        transport = httpx.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate") as http:
+            return await http.request(method, path, **request)
+
+    def log(self) -> str:
+        """What it has logged."""
+        return (self.folder / "serve.log").read_text()
 
 
 class RealGate(OwnGate):
@@ -23,9 +95,7 @@ class RealGate(OwnGate):
 
     async def api(self, method: str, path: str, **request: Any) -> Any:
         """Ask the admin API."""
-        transport = httpx.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
-        async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate/v1") as http:
-            return (await http.request(method, path, **request)).raise_for_status().json()
+        return (await self._asked(method, f"/v1{path}", **request)).raise_for_status().json()
 
     async def make_policy(self) -> None:
         """Register the five devices of the sandbox; acs1 may wake all of them."""
@@ -121,29 +191,41 @@ async def real_gate(sandbox: Sandbox, folder: Path, *, port: int = 0, **settings
             await gate.end(signal.SIGKILL)
 
 
+LOST = {
+    "events": ("x.name == 'message'", '{message, _, _, _, {jid, _, <<"cpe.test">>, _, _, _, _}, _, _, _, _, _, _}'),
+    "checks": (
+        "x.name == 'iq' and x.attr.type == 'get'",
+        '{iq, _, get, _, {jid, <<>>, <<"cpe.test">>, _, _, _, _}, {jid, _, <<"cr.cpe.test">>, _, _, _, _}, _, _}',
+    ),
+}
+"""What the server can lose on the way to the gate, as a condition in Lua and as a pattern in Erlang."""
+
+
 @contextlib.asynccontextmanager
-async def events_lost(sandbox: Sandbox) -> AsyncIterator[None]:
-    """The server loses the messages that go to the gate for as long as the block lasts."""
-    await asyncio.to_thread(_lose, sandbox, True)
+async def lost(sandbox: Sandbox, what: str) -> AsyncIterator[None]:
+    """The server loses what goes to the gate, ``events`` or ``checks``, for as long as the block lasts."""
+    await asyncio.to_thread(_lose, sandbox, what)
     try:
         yield
     finally:
-        await asyncio.to_thread(_lose, sandbox, False)
+        await asyncio.to_thread(_find, sandbox, what)
 
 
-def _lose(sandbox: Sandbox, lose: bool) -> None:
+def _lose(sandbox: Sandbox, what: str) -> None:
+    lua, pattern = LOST[what]
     if sandbox.kind == "prosody":
-        change = (
-            "s.kept = s.send; s.send = function (x) return x.name == 'message' or s.kept(x); end;"
-            if lose
-            else "s.send = s.kept;"
-        )
+        change = f"local kept = s.send; s.{what} = kept; s.send = function (x) return {lua} or kept(x); end;"
         prosody(sandbox, f"> local s = prosody.hosts['{GATE}'].modules.component.session; {change}")
-    elif lose:
+    else:
         erlang(
             sandbox,
-            'Lose = fun({message, _, _, _, {jid, _, <<"cpe.test">>, _, _, _, _}, _, _, _, _, _, _}) -> drop; '
-            "(Packet) -> Packet end, persistent_term:put(lose, Lose), ejabberd_hooks:add(filter_packet, Lose, 1)",
+            f"Lose = fun({pattern}) -> drop; (Packet) -> Packet end, "
+            f"persistent_term:put({what}, Lose), ejabberd_hooks:add(filter_packet, Lose, 1)",
         )
+
+
+def _find(sandbox: Sandbox, what: str) -> None:
+    if sandbox.kind == "prosody":
+        prosody(sandbox, f"> local s = prosody.hosts['{GATE}'].modules.component.session; s.send = s.{what};")
     else:
-        erlang(sandbox, "ejabberd_hooks:delete(filter_packet, persistent_term:get(lose), 1)")
+        erlang(sandbox, f"ejabberd_hooks:delete(filter_packet, persistent_term:get({what}), 1)")

@@ -18,7 +18,7 @@ from stanzagate.sandbox.network import S2S_PORT, free_address
 from stanzagate.sandbox.wire import SASL, SERVER, STREAM, TLS, Stream
 from tests.interop.clients import CONNECTION_REQUEST
 from tests.interop.conftest import Sandbox
-from tests.interop.plugin import Wire, reading
+from tests.interop.plugin import Wire, component, raw, reading
 
 REMOTE = free_address()
 """The remote server's domain."""
@@ -61,6 +61,14 @@ async def remote(sandbox: Sandbox, folder: Path) -> AsyncIterator[Wire]:
             server.close()
             for writer in accepted:
                 writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def sender(sandbox: Sandbox, name: str, folder: Path) -> AsyncIterator[Wire]:
+    """Whoever can send a device something: an account by its name, or ``component``, ``domain``, ``remote``."""
+    opened = {"component": component(sandbox), "domain": component(sandbox), "remote": remote(sandbox, folder)}
+    async with opened.get(name) or raw(sandbox, name) as wire:
+        yield wire
 
 
 class Outgoing(Stream):

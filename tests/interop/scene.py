@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import pytest
-
-from tests.interop.clients import Answer
-from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
+from tests.interop.cast import TARGET, outcome
+from tests.interop.conftest import Sandbox
 from tests.interop.puppet import Puppet, puppet
 from tests.interop.rawclient import RawClient, online
 
-ACS1, ACS2 = "acs1@acs.test", "acs2@acs.test"
-CPE1, CPE2 = "cpe1@cpe.test", "cpe2@cpe.test"
-TARGET = f"{CPE1}/tr069"
-
-FORBIDDEN = ("auth", "forbidden")
-UNDECIDED = ("wait", "internal-server-error")
-AWAY = ("wait", "remote-server-timeout")
-OVERLOAD = ("wait", "resource-constraint")
-PASSED = ("", "")
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """The server of a sandbox, one for all tests of a module; the gate's place is free."""
-    with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
-        yield running
+SECRET = "typed-by-the-requester"
+"""The password of every request of these tests; no log may hold it."""
 
 
 @dataclass
@@ -41,7 +25,7 @@ class Scene:
 
     async def outcome(self, to: str = TARGET) -> tuple[str, str]:
         """What a request of acs1 comes to."""
-        return outcome(await self.acs1.request(to, "u", "p"))
+        return await asked(self.acs1, to)
 
     def asked(self) -> list[tuple[str, str]]:
         """What the component was asked, without resources."""
@@ -50,6 +34,7 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def scene(server: Sandbox) -> AsyncIterator[Scene]:
+    """All three, online."""
     async with (
         puppet(server) as gate,
         online(server, "acs1", "console") as acs1,
@@ -58,9 +43,11 @@ async def scene(server: Sandbox) -> AsyncIterator[Scene]:
         yield Scene(gate, acs1, cpe1)
 
 
-def outcome(answer: Answer) -> tuple[str, str]:
-    return answer.error_type, answer.condition
+async def asked(client: RawClient, to: str = TARGET) -> tuple[str, str]:
+    """What a request of a client comes to."""
+    return outcome(await client.request(to, "u", SECRET))
 
 
 def names(prefix: str, count: int) -> list[str]:
+    """Ids for so many requests."""
     return [f"{prefix}{number}" for number in range(count)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from tests.interop.conftest import Sandbox
@@ -49,6 +52,16 @@ def bypass(sandbox: Sandbox, host: str, minutes: int) -> str:
     return ejabberdctl(sandbox, "stanzagate_bypass", host, str(minutes))
 
 
+@contextlib.asynccontextmanager
+async def bypassed(sandbox: Sandbox, host: str) -> AsyncIterator[None]:
+    """The guard is open for as long as the block lasts."""
+    await asyncio.to_thread(bypass, sandbox, host, 5)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(bypass, sandbox, host, 0)
+
+
 def reload_plugin(sandbox: Sandbox, host: str) -> None:
     """Unload the plugin and load it again."""
     if sandbox.kind == "prosody":
@@ -59,13 +72,47 @@ def reload_plugin(sandbox: Sandbox, host: str) -> None:
         )
 
 
-def reconfigure(sandbox: Sandbox, before: str, after: str) -> None:
-    """Change a piece of the server's configuration and have it read. Prosody's modules have to be reloaded."""
+def load_plugin(sandbox: Sandbox, host: str) -> None:
+    """Have a host be guarded, by what its configuration says."""
+    if sandbox.kind == "prosody":
+        prosody(sandbox, f'module:load("stanzagate", "{host}")')
+    else:
+        erlang(sandbox, f'gen_mod:start_module(<<"{host}">>, mod_stanzagate)')
+
+
+def unload_plugin(sandbox: Sandbox, host: str) -> None:
+    """Have a host be as it was without us."""
+    if sandbox.kind == "prosody":
+        prosody(sandbox, f'module:unload("stanzagate", "{host}")')
+    else:
+        erlang(sandbox, f'gen_mod:stop_module_keep_config(<<"{host}">>, mod_stanzagate)')
+
+
+@contextlib.contextmanager
+def reconfigured(sandbox: Sandbox, *changes: tuple[str, str]) -> Iterator[None]:
+    """Pieces of the server's configuration are others for as long as the block lasts, and the server has read it.
+
+    Prosody's modules have to be reloaded after that.
+
+    :param changes: what stands there, and what is to stand there.
+    :raises AssertionError: the server does not take it.
+    """
     file = {"prosody": "prosody.cfg.lua", "ejabberd": "ejabberd.yml"}[sandbox.kind]
     config = sandbox.folder / sandbox.kind / file
-    text = config.read_text()
-    assert before in text
-    config.write_text(text.replace(before, after))
+    before = text = config.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    try:
+        config.write_text(text)
+        _read_configuration(sandbox)
+        yield
+    finally:
+        config.write_text(before)
+        _read_configuration(sandbox)
+
+
+def _read_configuration(sandbox: Sandbox) -> None:
     if sandbox.kind == "prosody":
         prosody(sandbox, "config:reload()")
     else:

@@ -25,8 +25,9 @@ from tests.interop.clients import CLIENT, Requester, client, payload_xml
 from tests.interop.conftest import Sandbox, stanzagate
 from tests.interop.devices import device
 from tests.interop.processes import command_lines
+from tests.interop.realgate import OwnGate
 from tests.interop.test_gateway import address, cli, condition, credentials, requester
-from tests.interop.test_serve import GATE, TARGET, OwnGate, configuration, own, with_policy
+from tests.interop.test_serve import GATE, TARGET, configuration, own, with_policy
 
 __all__ = ["own"]  # the fixture
 

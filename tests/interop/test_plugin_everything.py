@@ -12,7 +12,15 @@ from component.base.pluginstatus import Guard
 from stanzagate.plugin import Plugin
 from stanzagate.sandbox.control import Parts
 from tests.interop.cast import (
-    ADDRESS, BAD_REQUEST, CPE1, FORBIDDEN, OVERLOAD, PASSED, TARGET, UNDECIDED, outcome,
+    ADDRESS,
+    BAD_REQUEST,
+    CPE1,
+    FORBIDDEN,
+    OVERLOAD,
+    PASSED,
+    TARGET,
+    UNDECIDED,
+    outcome,
 )
 from tests.interop.conftest import KINDS, Sandbox, bare_sandbox
 from tests.interop.floods import asked, from_spare, kinds, streaming
@@ -39,7 +47,7 @@ SILENT = (("message", "error", ERROR), ("presence", "error", ERROR), ("iq", "err
 """What is never answered."""
 
 CACHE_SIZE = 500
-FLOOD = 20_000
+FLOOD = 12_000
 STRANGERS = {
     "rogue": "",
     "acs2": "",  # may wake another device

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.cast import ADDRESS, BAD_REQUEST, CPE1, FORBIDDEN, OFFLINE, PASSED, TARGET, outcome
 from tests.interop.clients import Answer, client
 from tests.interop.conftest import Sandbox
-from tests.interop.plugin import GATE, Policy, Recorder, Wire, addressed, component, parsed, raw, recorder, request
-from tests.interop.remote import REMOTE, remote
-from tests.interop.test_plugin_shapes import BAD_REQUEST, FORBIDDEN, LOCAL, OFFLINE, OK, TARGET, condition, sender
+from tests.interop.plugin import Policy, Recorder, Wire, addressed, component, parsed, raw, recorder, request
+from tests.interop.remote import REMOTE, remote, sender
+from tests.interop.shapes import OK
 
 GATEWAY = "cpe1\\40cpe.test@cr.cpe.test"
 
@@ -25,12 +26,12 @@ async def test_ordinary_requesters(sandbox: Sandbox, library: str) -> None:
     async with recorder(sandbox, 1) as cpe:
         assert (await ask("acs1", TARGET, "me", "<secret>")).type == "result"
         assert cpe.requests[0][-2:] == ("me", "<secret>")
-        assert condition(await ask("acs1", TARGET, "me", "secret", type="set")) == BAD_REQUEST
-        assert condition(await ask("acs1", LOCAL, "me", "secret")) == OFFLINE
+        assert outcome(await ask("acs1", TARGET, "me", "secret", type="set")) == BAD_REQUEST
+        assert outcome(await ask("acs1", CPE1, "me", "secret")) == OFFLINE
         for name in ("acs3", "rogue"):
-            assert condition(await ask(name, TARGET, "me", "secret")) == FORBIDDEN
+            assert outcome(await ask(name, TARGET, "me", "secret")) == FORBIDDEN
         assert (await ask("acs1", GATEWAY, "", "")).type == "result"
-        assert [asked.sender == GATE for asked in cpe.requests] == [False, True]
+        assert [asked.sender == ADDRESS for asked in cpe.requests] == [False, True]
         assert cpe.others == []
 
 
@@ -39,12 +40,12 @@ async def test_requesters_are_known_however_they_write_their_names(sandbox: Sand
     """Who logs in under another spelling is the same requester, and who is denied stays denied."""
     async with recorder(sandbox, 1) as cpe:
         async with raw(sandbox, "acs1", "\uff52", spelt=spelt) as acs1:
-            assert condition(await acs1.ask(request(TARGET, "spelt"))) == ("", "")
-        with Policy(sandbox).holding(("deny", "acs1@acs.test/r", LOCAL)):
+            assert outcome(await acs1.ask(request(TARGET, "spelt"))) == PASSED
+        with Policy(sandbox).holding(("deny", "acs1@acs.test/r", CPE1)):
             async with raw(sandbox, "acs1", "\uff52", spelt=spelt) as acs1:
-                assert condition(await acs1.ask(request(TARGET, "denied"))) == FORBIDDEN
+                assert outcome(await acs1.ask(request(TARGET, "denied"))) == FORBIDDEN
             async with raw(sandbox, "acs1", "R", spelt=spelt) as acs1:
-                assert condition(await acs1.ask(request(TARGET, "another"))) == ("", "")
+                assert outcome(await acs1.ask(request(TARGET, "another"))) == PASSED
         assert [(asked.sender, asked.id) for asked in cpe.requests] == [
             ("acs1@acs.test/r", "spelt"),
             ("acs1@acs.test/R", "another"),
@@ -53,11 +54,11 @@ async def test_requesters_are_known_however_they_write_their_names(sandbox: Sand
 
 async def test_a_decision_is_for_one_requester_and_one_device(sandbox: Sandbox) -> None:
     """What is known of one is not taken for another, however alike they are."""
-    with Policy(sandbox).holding(("allow", "acs@spare1.test/only", LOCAL)):
+    with Policy(sandbox).holding(("allow", "acs@spare1.test/only", CPE1)):
         async with recorder(sandbox, 1) as cpe, recorder(sandbox, 2) as other, component(sandbox) as spare:
             for turn in ("asked", "cached"):
                 for number, (address, to, expected) in enumerate((
-                    ("acs@spare1.test/only", TARGET, ("", "")),
+                    ("acs@spare1.test/only", TARGET, PASSED),
                     ("acs@spare1.test/onlyX", TARGET, FORBIDDEN),
                     ("acs@spare1.test/ONLY", TARGET, FORBIDDEN),
                     ("acs@spare1.test", TARGET, FORBIDDEN),
@@ -66,10 +67,10 @@ async def test_a_decision_is_for_one_requester_and_one_device(sandbox: Sandbox) 
                     ("spare1.test/only", TARGET, FORBIDDEN),
                     ("acs@spare1.test/only", "cpe2@cpe.test/tr069", FORBIDDEN),
                     ("acs@spare1.test/only", "cpe11@cpe.test/tr069", FORBIDDEN),
-                    ("acs@spare1.test/only", TARGET, ("", "")),
+                    ("acs@spare1.test/only", TARGET, PASSED),
                 )):  # fmt: skip
                     answer = await spare.ask(addressed(request(to, f"{turn}-{number}"), address))
-                    assert condition(answer) == expected, (turn, address, to)
+                    assert outcome(answer) == expected, (turn, address, to)
             assert {asked.sender for asked in cpe.requests} == {"acs@spare1.test/only"}
             assert len(cpe.requests) == 4
             assert (other.requests, other.others) == ([], [])
@@ -102,7 +103,7 @@ async def subscribed(cpe: Recorder, bare: str, other: Wire) -> None:
     """Have a device see the presence of somebody."""
     await cpe.send(f"<presence type='subscribe' to='{bare}'/>")
     await other.until(lambda: any(parsed(stanza).get("type") == "subscribe" for stanza in other.kept))
-    await other.send(f"<presence type='subscribed' to='{LOCAL}'/>", presence("seen"))
+    await other.send(f"<presence type='subscribed' to='{CPE1}'/>", presence("seen"))
     await cpe.until(lambda: any(b"seen" in stanza for stanza in cpe.others))
 
 
@@ -123,7 +124,7 @@ async def test_the_other_sessions_of_a_device_pass_no_payload_on(sandbox: Sandbo
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "cpe1", "other") as other, raw(sandbox, "acs1") as acs1:
         for _ in range(2):  # the second time the decision is known
             await other.send(*stanzas)
-            assert condition(await other.ask(request(TARGET, "last"))) == FORBIDDEN
+            assert outcome(await other.ask(request(TARGET, "last"))) == FORBIDDEN
             del other.answers["last"]
         await acs1.ask(request(TARGET, "marker"))
         assert cpe.payloads() == []
@@ -134,7 +135,7 @@ async def test_the_other_sessions_of_a_device_pass_no_payload_on(sandbox: Sandbo
 async def test_nobody_speaks_as_another(sandbox: Sandbox, tmp_path: Path, via: str) -> None:
     """The server holds components and remote servers to their own domains; the plugin relies on that."""
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1:
-        for address in (GATE, "cr.cpe.test", acs1.jid, "cpe.test", TARGET):
+        for address in (ADDRESS, "cr.cpe.test", acs1.jid, "cpe.test", TARGET):
             async with sender(sandbox, via, tmp_path) as liar:
                 await liar.send(addressed(request(TARGET, "lie"), address))
                 await liar.send(addressed(request(TARGET, "truth"), f"rogue@{liar.jid}/r"))
@@ -182,13 +183,13 @@ async def test_a_prefix_that_the_stream_declared(sandbox: Sandbox, tmp_path: Pat
     )
     async with recorder(sandbox, 1) as cpe, remote(sandbox, tmp_path) as peer:
         await peer.send(*(addressed(stanza, f"rogue@{REMOTE}/r") for stanza in stanzas))
-        assert {condition(answer) for answer in await peer.answered("iq", "message")} == {FORBIDDEN}
-        with Policy(sandbox).holding(("allow", f"acs@{REMOTE}", LOCAL)):
+        assert {outcome(answer) for answer in await peer.answered("iq", "message")} == {FORBIDDEN}
+        with Policy(sandbox).holding(("allow", f"acs@{REMOTE}", CPE1)):
             peer.answers.clear()
             await peer.send(*(addressed(stanza, f"acs@{REMOTE}/r") for stanza in stanzas))
             iq, message = await peer.answered("iq", "message")
-            assert condition(message) == BAD_REQUEST
-            assert [asked.id for asked in cpe.requests] == ([] if condition(iq) == BAD_REQUEST else ["iq"])
+            assert outcome(message) == BAD_REQUEST
+            assert [asked.id for asked in cpe.requests] == ([] if outcome(iq) == BAD_REQUEST else ["iq"])
         assert cpe.others == []
 
 
@@ -196,9 +197,9 @@ async def test_strange_ids_come_back_as_they_were(sandbox: Sandbox) -> None:
     ids = ("'\"&<>", "\u2028\u202e\U0001f512", "i" * 1_000, "%s{0}\\", " ")
     async with recorder(sandbox, 1) as cpe, raw(sandbox, "acs1") as acs1, raw(sandbox, "rogue") as rogue:
         for id in ids:
-            for wire, expected in ((acs1, ("", "")), (rogue, FORBIDDEN)):
+            for wire, expected in ((acs1, PASSED), (rogue, FORBIDDEN)):
                 await wire.send(request(TARGET, id))
-                assert condition((await wire.answered(id))[0]) == expected
+                assert outcome((await wire.answered(id))[0]) == expected
         assert [asked.id for asked in cpe.requests] == list(ids)
         assert cpe.others == []
 
@@ -209,7 +210,7 @@ LATER = tuple(
         ("message", "chat"), ("message", "normal"), ("message", "headline"), ("presence", "subscribe"),
         ("presence", "probe"), ("iq", "get"), ("iq", "set"),
     ))
-    for suffix, to in (("full", TARGET), ("bare", LOCAL))
+    for suffix, to in (("full", TARGET), ("bare", CPE1))
 )  # fmt: skip
 """What a server keeps, or might keep, for a device that is away."""
 
@@ -217,14 +218,14 @@ LATER = tuple(
 @pytest.mark.parametrize("address", ["acs@spare1.test/r", "rogue@spare1.test/r"])
 async def test_nothing_is_kept_for_a_device_that_is_away(sandbox: Sandbox, address: str) -> None:
     allowed = address.startswith("acs@")
-    with Policy(sandbox).holding(("allow", "acs@spare1.test", LOCAL)):
+    with Policy(sandbox).holding(("allow", "acs@spare1.test", CPE1)):
         async with component(sandbox) as spare, raw(sandbox, "acs1") as acs1:
             await spare.send(*(addressed(stanza, address) for stanza in LATER))
             await spare.ask(addressed(request(TARGET, "last"), address))
             for id in (parsed(stanza.encode()).get("id", "") for stanza in LATER):
                 (answer,) = spare.answers[id]
                 good = {OFFLINE if id.startswith("5.") else BAD_REQUEST} if allowed else {FORBIDDEN}
-                assert condition(answer) in good, id
+                assert outcome(answer) in good, id
             async with recorder(sandbox, 1) as cpe:
                 await acs1.ask(request(TARGET, "marker"))
                 assert [asked.id for asked in cpe.requests] == ["marker"]
@@ -236,7 +237,7 @@ async def test_what_is_no_payload_is_left_alone(sandbox: Sandbox) -> None:
     talk = "connectionRequest urn:broadband-forum-org:cwmp:xmppConnReq-1-0"
     stanzas = (
         f"<message type='chat' id='1' to='{TARGET}' connectionRequest='1'><body>{talk}</body></message>",
-        f"<message id='2' to='{LOCAL}'><x xmlns='urn:{talk.replace(' ', ':')}' a='{talk}'/><body/></message>",
+        f"<message id='2' to='{CPE1}'><x xmlns='urn:{talk.replace(' ', ':')}' a='{talk}'/><body/></message>",
         f"<iq type='set' id='3' to='{TARGET}'><connectionRequests xmlns='urn:x'/></iq>",
         f"<iq type='get' id='4' to='{TARGET}'><username xmlns='urn:x'>u</username></iq>",
     )

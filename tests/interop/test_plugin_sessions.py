@@ -1,35 +1,23 @@
-"""What the plugin tells of sessions, on both servers: events that are numbered, snapshots, certificates; and what the
+"""What the plugin tells of sessions, on both servers: events that are numbered, snapshots; and what the
 registry of a real gate makes of it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import signal
 import time
 import xml.etree.ElementTree as ET
-from base64 import b64decode
 from pathlib import Path
 
-import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
-from component.base.ns import POLICY
 from stanzagate.sandbox.wire import Stream
+from tests.interop.cast import HOST
 from tests.interop.conftest import Sandbox
-from tests.interop.puppet import GATE, Puppet, allowed, puppet, until
+from tests.interop.puppet import CHAIN, SESSION, Puppet, allowed, puppet, until
 from tests.interop.rawclient import MANAGEMENT, RawClient, authenticated, bind, context, online, reading
-from tests.interop.realgate import events_lost, real_gate
-from tests.interop.scene import server
-from tests.interop.shells import prosody, reconfigure, reload_plugin
-
-__all__ = ["server"]  # the fixture
-
-SESSION = f"{{{POLICY}}}session"
-CHAIN = f"{{{POLICY}}}certificateChain/{{{POLICY}}}certificate"
+from tests.interop.realgate import lost, real_gate
+from tests.interop.shells import reload_plugin
 
 
 def book(snapshot: ET.Element, events: list[ET.Element]) -> dict[str, str]:
@@ -148,7 +136,7 @@ async def test_the_plugin_loaded_anew_knows_who_was_there(server: Sandbox) -> No
     async with puppet(server) as gate, online(server, "cpe1") as one:
         (sid,) = await settled(gate, one.jid)
         since = gate.events[0].get("since")
-        await asyncio.to_thread(reload_plugin, server, "cpe.test")
+        await asyncio.to_thread(reload_plugin, server, HOST)
         await until(lambda: len(gate.snapshots) == 2)
         await settled(gate, one.jid)
         snapshot = gate.snapshots[1].find(SESSION)
@@ -160,61 +148,6 @@ async def test_the_plugin_loaded_anew_knows_who_was_there(server: Sandbox) -> No
         await settled(gate, one.jid)
     async with puppet(server) as gate:
         await settled(gate)
-
-
-# --- client certificates --------------------------------------------------------------------------------------------
-
-GRID = "grid.test"
-
-
-@pytest.fixture(scope="module")
-def guarded_grid(server: Sandbox) -> Sandbox:
-    """The sandbox with the plugin on the host that asks for certificates, added as an administrator would."""
-    if server.kind == "prosody":
-        modules = '{ "stanzagate_external" }'
-        with_ours = modules.replace(" }", ', "stanzagate" }')
-        reconfigure(server, modules, f'{with_ours}\nstanzagate_component = "{GATE}"')
-        prosody(server, f'module:load("stanzagate", "{GRID}")')
-    else:
-        section = "append_host_config:\n"
-        reconfigure(server, section, f"{section}  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n")
-    return server
-
-
-async def test_the_certificate_of_a_client_is_told(guarded_grid: Sandbox) -> None:
-    def told(jid: str) -> ET.Element | None:
-        return next((event for event in gate.elsewhere if event.get("jid") == jid), None)
-
-    async with puppet(guarded_grid) as gate:
-        await until(lambda: gate.elsewhere)  # the snapshot
-        gate.elsewhere.clear()
-        async with (
-            online(guarded_grid, "soc1", external=True) as one,
-            online(guarded_grid, "soc2", certificate=True) as two,
-            online(guarded_grid, "soc3") as three,
-        ):
-            await until(lambda: all(told(client.jid) is not None for client in (one, two, three)))
-            events = [told(client.jid) for client in (one, two, three)]
-            snapshot = await gate.sessions(GRID)
-            for name, mechanism, event in zip(
-                ("soc1", "soc2", ""), ("EXTERNAL", "SCRAM-SHA-1", "SCRAM-SHA-1"), events, strict=True
-            ):
-                assert event is not None
-                same = next(item for item in snapshot if item.get("sid") == event.get("sid"))
-                for item in (event, same):
-                    assert item.get("mechanism") == mechanism
-                    chain = [b64decode(leaf.text or "", validate=True) for leaf in item.iterfind(CHAIN)]
-                    der = certificate(guarded_grid, name) if name else b""
-                    assert chain[:1] == ([der] if name else [])
-                    assert item.get("fingerprint") == (hashlib.sha256(der).hexdigest() if name else None)
-
-
-def certificate(sandbox: Sandbox, name: str) -> bytes:
-    (found,) = x509.load_pem_x509_certificates(Path(sandbox.account(name)["cert"]).read_bytes())
-    return found.public_bytes(serialization.Encoding.DER)
-
-
-# --- the registry of a real gate ------------------------------------------------------------------------------------
 
 
 async def test_the_registry_tells_the_truth(server: Sandbox, tmp_path: Path) -> None:
@@ -232,7 +165,7 @@ async def test_the_registry_tells_the_truth(server: Sandbox, tmp_path: Path) -> 
             await gate.start()
             await gate.online(2)
             async with contextlib.AsyncExitStack() as stack:
-                async with events_lost(server):
+                async with lost(server, "events"):
                     await stack.enter_async_context(online(server, "cpe3"))
                 async with online(server, "cpe4"):  # the number of its event shows that one was lost
                     await gate.online(2, 3, 4)

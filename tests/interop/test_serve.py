@@ -7,70 +7,20 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from stanzagate.sandbox.device import Quirk
 from tests.interop.clients import Answer, client, payload_xml
 from tests.interop.conftest import Sandbox, stanzagate
 from tests.interop.devices import device
+from tests.interop.realgate import OwnGate
 
 GATE = "spare1.test"
 TARGET = f"cpe1\\40cpe.test@{GATE}"
-
-
-@dataclass
-class OwnGate:
-    """A `serve` of this test alone.
-
-    :ivar folder: its configuration, database and keys.
-    """
-
-    sandbox: Sandbox
-    folder: Path
-    process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start and wait until it is attached."""
-        log = (self.folder / "serve.log").open("ab")
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "stanzagate", "serve", "-c", str(self.folder / "stanzagate.yaml"),
-            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-        log.close()
-        await self.attached()
-
-    async def attached(self) -> None:
-        """Wait until the gate is attached to the server."""
-        transport = httpx.AsyncHTTPTransport(uds=str(self.folder / "admin.sock"))
-        async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate") as http:
-            while True:
-                assert self.process is not None and self.process.returncode is None, self.log()
-                with contextlib.suppress(httpx.TransportError):
-                    if (await http.get("/healthz")).json()["gate"] == "attached":
-                        return
-                await asyncio.sleep(0.02)
-
-    async def end(self, number: int) -> int:
-        """Send a signal and wait for the end."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        return await self.process.wait()
-
-    async def cli(self, *arguments: str, code: int = 0) -> str:
-        """The command line against this gate."""
-        done = await asyncio.to_thread(stanzagate, *arguments, "--socket", str(self.folder / "admin.sock"))
-        assert done.returncode == code, done.stderr
-        return done.stdout
-
-    def log(self) -> str:
-        return (self.folder / "serve.log").read_text()
 
 
 def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:

@@ -1,0 +1,26 @@
+"""Who plays in a sandbox, and what a request may come to."""
+
+from __future__ import annotations
+
+from tests.interop.clients import Answer
+
+HOST, GRID = "cpe.test", "grid.test"
+GATE = "cr.cpe.test"
+ADDRESS = f"gate@{GATE}/gate"
+"""As whom the gate asks a device."""
+ACS1, ACS2, ROGUE = "acs1@acs.test", "acs2@acs.test", "rogue@acs.test"
+CPE1, CPE2 = f"cpe1@{HOST}", f"cpe2@{HOST}"
+TARGET, TARGET2 = f"{CPE1}/tr069", f"{CPE2}/tr069"
+
+PASSED = ("", "")
+FORBIDDEN = ("auth", "forbidden")
+BAD_REQUEST = ("modify", "bad-request")
+OFFLINE = ("cancel", "service-unavailable")
+AWAY = ("wait", "remote-server-timeout")
+UNDECIDED = ("wait", "internal-server-error")
+OVERLOAD = ("wait", "resource-constraint")
+
+
+def outcome(answer: Answer) -> tuple[str, str]:
+    """Type and condition of an error; two empty strings for a result."""
+    return answer.error_type, answer.condition
