@@ -173,9 +173,8 @@ def _plugin_files(choices: Choices) -> list[_File]:
         _File(str(name), (deploy_folder() / name).read_bytes, _PROGRAM if name.name == COMPILER else PUBLIC)
         for name in names
     ]
-    compiled = _compiled(
-        choices
-    )  # at once: a module that this ejabberd does not take is found before anything is written
+    # At once: a module that this ejabberd does not take is found before anything is written.
+    compiled = _compiled(choices)
     files += [_File(f"ejabberd/beams/{name}", partial(compiled.__getitem__, name)) for name in compiled]
     return files
 
