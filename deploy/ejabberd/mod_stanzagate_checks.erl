@@ -1,72 +1,151 @@
 %%% The questions to the component that have not been answered yet: one for each pair, and so many in all.
 %%%
-%%% A table of the pairs can be read and marked by senders, so that a flood of requests asks for one refresh.
+%%% A window of them has been sent. The others wait for their turn in here and not in the component's stream, so that
+%%% a flush is not behind thousands of questions and answers; turns go round among the requesters. Senders can read
+%%% what is asked about and how much that is, so that a flood ends with them and asks for one refresh.
 -module(mod_stanzagate_checks).
 
--export([again/3, count/1, find/3, finish/2, finish_all/1, mark/2, new/1, open/2, start/5, table/0]).
--export_type([checks/0]).
+-export([again/3, asking/0, count/1, delete/1, find/3, finish/3, finish_all/1, mark/2, new/1, open/2, reachable/1,
+         requester/1, room/2, sound/1, start/5]).
+-export_type([asking/0, checks/0]).
 
 -include("xmpp.hrl").
 
 -define(ALL, 8192).
 -define(PER_DOMAIN, 4096).
+-define(PER_REQUESTER, 1024).
+-define(WINDOW, 128).
 -define(MILLISECONDS, 5000).
 -define(AGAIN, 3).
 
--record(check, {reference, requester, device, timer, tries = 0}).
--record(checks, {table, open = #{}, domains = #{}}).
+-record(asking, {pairs :: ets:tid(), loads :: ets:tid()}).
+-record(check, {requester, device, timer, place, reference = unsent, tries = 0}).
+-record(checks, {asking, open = #{}, sent = 0, turns = mod_stanzagate_turns:new()}).
 
+-opaque asking() :: #asking{}.    % what senders see
 -opaque checks() :: #checks{}.
 -type pair() :: mod_stanzagate_waiting:pair().
 -type guard() :: mod_stanzagate_guard:guard().
 
--spec table() -> ets:tid().
-table() ->
-    ets:new(mod_stanzagate_asking, [public, {read_concurrency, true}]).
+%%% For senders
 
--spec new(ets:tid()) -> checks().
-new(Table) ->
-    #checks{table = Table}.
+-spec asking() -> asking().
+asking() ->
+    #asking{pairs = ets:new(mod_stanzagate_asking, [public, {read_concurrency, true}]),
+            loads = ets:new(mod_stanzagate_loads, [{read_concurrency, true}])}.
 
+%% @doc Whether its tables are there.
+-spec sound(asking()) -> boolean().
+sound(#asking{pairs = Pairs, loads = Loads}) ->
+    ets:info(Pairs, id) =/= undefined andalso ets:info(Loads, id) =/= undefined.
+
+-spec delete(asking()) -> ok.
+delete(#asking{pairs = Pairs, loads = Loads}) ->
+    _ = [ets:delete(Table) || Table <- [Pairs, Loads], ets:info(Table, id) =/= undefined],
+    ok.
+
+%% @doc Whether a pair is being asked about or can be.
+-spec room(asking(), pair()) -> boolean().
+room(#asking{pairs = Pairs} = Asking, Pair) ->
+    ets:member(Pairs, Pair) orelse within_bounds(Asking, Pair).
+
+%% @doc Whether the sender is the one that has to have a pair asked about.
+-spec mark(asking(), pair()) -> boolean().
+mark(#asking{pairs = Pairs} = Asking, Pair) ->
+    not ets:member(Pairs, Pair) andalso ets:info(Pairs, size) < ?ALL andalso within_bounds(Asking, Pair)
+        andalso ets:insert_new(Pairs, {Pair}).
+
+within_bounds(#asking{loads = Loads}, Pair) ->
+    lists:all(fun({Whose, Bound}) ->
+                      case ets:lookup(Loads, Whose) of
+                          [{_, Number}] -> Number < Bound;
+                          [] -> true
+                      end
+              end, bounds(Pair)).
+
+bounds({User, Domain, _}) ->
+    [{all, ?ALL}, {Domain, ?PER_DOMAIN}, {{User, Domain}, ?PER_REQUESTER}].
+
+%%% For the guard's process
+
+-spec new(asking()) -> checks().
+new(Asking) ->
+    #checks{asking = Asking}.
+
+%% @doc How many there are, sent or not.
 -spec count(checks()) -> non_neg_integer().
 count(#checks{open = Open}) ->
     map_size(Open).
-
-%% @doc For a sender: whether it is the one that has to have a pair asked about.
--spec mark(ets:tid(), pair()) -> boolean().
-mark(Table, Pair) ->
-    ets:info(Table, size) < ?ALL andalso ets:insert_new(Table, {Pair}).
 
 -spec open(pair(), checks()) -> boolean().
 open(Pair, #checks{open = Open}) ->
     is_map_key(Pair, Open).
 
-%% @doc Ask about a requester and a device. The answer comes as {iq_reply, Answer, {Pair, Reference}}, or instead of it,
-%% when it takes too long, {timeout, Timer, {Pair, Reference}}.
+%% @doc Ask about a requester and a device, when it is their turn. The answer comes as
+%% {iq_reply, Answer, {Pair, Reference}}, or instead of it, when it takes too long, {timeout, Timer, {check, Pair}}.
 -spec start(guard(), pair(), jid(), jid(), checks()) -> {ok, checks()} | {overload, checks()}.
-start(Guard, {_, Domain, _} = Pair, Requester, Device, Checks) ->
-    #checks{table = Table, open = Open, domains = Domains} = Checks,
-    OfDomain = maps:get(Domain, Domains, 0),
-    case map_size(Open) < ?ALL andalso OfDomain < ?PER_DOMAIN of
+start(Guard, Pair, Requester, Device, #checks{asking = #asking{pairs = Pairs} = Asking} = Checks) ->
+    case within_bounds(Asking, Pair) of
         true ->
-            ets:insert(Table, {Pair}),
+            ets:insert(Pairs, {Pair}),
+            load(Asking, Pair),
+            {Place, Turns} = mod_stanzagate_turns:add(requester(Pair), Pair, Checks#checks.turns),
             Timer = erlang:start_timer(?MILLISECONDS, self(), {check, Pair}),
-            Check = #check{requester = Requester, device = Device, timer = Timer},
-            {ok, Checks#checks{open = Open#{Pair => ask(Guard, Pair, Check)},
-                               domains = Domains#{Domain => OfDomain + 1}}};
+            Check = #check{requester = Requester, device = Device, timer = Timer, place = Place},
+            Open = Checks#checks.open,
+            {ok, proceed(Guard, Checks#checks{open = Open#{Pair => Check}, turns = Turns})};
         false ->
-            ets:delete(Table, Pair),
+            ets:delete(Pairs, Pair),
             {overload, Checks}
     end.
 
+%% @doc Whose turn it is when the pair has its turn.
+-spec requester(pair()) -> {binary(), binary()}.
+requester({User, Domain, _}) ->
+    {User, Domain}.
+
+load(#asking{loads = Loads}, Pair) ->
+    lists:foreach(fun({Whose, _}) -> ets:update_counter(Loads, Whose, 1, {Whose, 0}) end, bounds(Pair)).
+
+unload(#asking{loads = Loads}, Pair) ->
+    lists:foreach(fun({Whose, _}) ->
+                          ets:update_counter(Loads, Whose, -1),
+                          ets:delete_object(Loads, {Whose, 0})
+                  end, bounds(Pair)).
+
+%% Send whatever has its turn, while there is room in the window.
+proceed(Guard, #checks{open = Open, sent = Sent, turns = Turns} = Checks) when Sent < ?WINDOW ->
+    case mod_stanzagate_turns:next(Turns) of
+        {Pair, Others} ->
+            #{Pair := Check} = Open,
+            Asked = Open#{Pair := ask(Guard, Pair, Check)},
+            proceed(Guard, Checks#checks{open = Asked, sent = Sent + 1, turns = Others});
+        none ->
+            Checks
+    end;
+proceed(_, Checks) ->
+    Checks.
+
+%% What cannot be sent is settled when the news comes that the stream has ended.
 ask(#{host := Host, component := Component} = Guard, Pair, #check{requester = Requester, device = Device} = Check) ->
     Reference = make_ref(),
-    mod_stanzagate_guard:count(Guard, asked),
-    IQ = mod_stanzagate_policy:check(Host, Component, Requester, Device),
-    ejabberd_router:route_iq(IQ, {Pair, Reference}, self(), ?MILLISECONDS),
+    case reachable(Guard) of
+        true ->
+            mod_stanzagate_guard:count(Guard, asked),
+            IQ = mod_stanzagate_policy:check(Host, Component, Requester, Device),
+            ejabberd_router:route_iq(IQ, {Pair, Reference}, self(), ?MILLISECONDS);
+        false ->
+            ok
+    end,
     Check#check{reference = Reference}.
 
-%% @doc Ask once more; when that has been done often enough, it is over.
+%% @doc Whether there is somebody to ask. Between the end of a stream and the news of it, a question would leave the
+%% server.
+-spec reachable(guard()) -> boolean().
+reachable(#{component := Component} = Guard) ->
+    mod_stanzagate_guard:attached(Guard) andalso ejabberd_router:is_my_route(Component).
+
+%% @doc Ask once more, at once; when that has been done often enough, it is over.
 -spec again(guard(), pair(), checks()) -> {ok, checks()} | enough.
 again(Guard, Pair, #checks{open = Open} = Checks) ->
     case Open of
@@ -87,21 +166,24 @@ find(Pair, Reference, #checks{open = Open}) ->
             none
     end.
 
-%% @doc A question has been settled, in whatever way.
--spec finish(pair(), checks()) -> checks().
-finish({_, Domain, _} = Pair, #checks{table = Table, open = Open, domains = Domains} = Checks) ->
-    ets:delete(Table, Pair),
-    {#check{timer = Timer}, Others} = maps:take(Pair, Open),
+%% @doc A question has been settled, in whatever way: others may have their turn.
+-spec finish(guard(), pair(), checks()) -> checks().
+finish(Guard, Pair, #checks{asking = #asking{pairs = Pairs} = Asking, open = Open} = Checks) ->
+    {#check{timer = Timer} = Check, Others} = maps:take(Pair, Open),
     _ = erlang:cancel_timer(Timer),
-    Left = case Domains of
-               #{Domain := 1} -> maps:remove(Domain, Domains);
-               #{Domain := Number} -> Domains#{Domain := Number - 1}
-           end,
-    Checks#checks{open = Others, domains = Left}.
+    ets:delete(Pairs, Pair),
+    unload(Asking, Pair),
+    proceed(Guard, leave(Pair, Check, Checks#checks{open = Others})).
+
+leave(Pair, #check{reference = unsent, place = Place}, #checks{turns = Turns} = Checks) ->
+    Checks#checks{turns = mod_stanzagate_turns:remove(requester(Pair), Place, Turns)};
+leave(_, _, #checks{sent = Sent} = Checks) ->
+    Checks#checks{sent = Sent - 1}.
 
 %% @doc Forget all questions, and say which pairs they were about.
 -spec finish_all(checks()) -> {[pair()], checks()}.
-finish_all(#checks{table = Table, open = Open}) ->
-    ets:delete_all_objects(Table),
+finish_all(#checks{asking = #asking{pairs = Pairs, loads = Loads} = Asking, open = Open}) ->
+    ets:delete_all_objects(Pairs),
+    ets:delete_all_objects(Loads),
     _ = [erlang:cancel_timer(Timer) || #check{timer = Timer} <- maps:values(Open)],
-    {maps:keys(Open), new(Table)}.
+    {maps:keys(Open), new(Asking)}.

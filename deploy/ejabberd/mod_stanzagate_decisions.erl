@@ -20,7 +20,7 @@
 %% @doc Set up the guard of a host. What an earlier process has left waiting is answered.
 -spec new(binary(), gen_mod:opts()) -> decisions().
 new(Host, Options) ->
-    Asking = mod_stanzagate_checks:table(),
+    Asking = mod_stanzagate_checks:asking(),
     Guard = mod_stanzagate_guard:make(Host, Options, #{cache => mod_stanzagate_cache:new(), asking => Asking}),
     mod_stanzagate_release:settle_all(Guard, fun(_) -> crashed end),
     #decisions{guard = Guard, checks = mod_stanzagate_checks:new(Asking)}.
@@ -71,10 +71,10 @@ ask_anew(#decisions{checks = Checks} = Decisions) ->
 
 %% @doc Go on after a failure: everybody is answered, and no decision of before is trusted.
 -spec repaired([pid()], decisions()) -> decisions().
-repaired(Streams, #decisions{guard = #{cache := Cache, asking := Marks} = Guard} = Decisions) ->
+repaired(Streams, #decisions{guard = #{cache := Cache, asking := Unsound} = Guard} = Decisions) ->
     mod_stanzagate_cache:delete(Cache),
-    _ = ets:info(Marks, id) =:= undefined orelse ets:delete(Marks),
-    Asking = mod_stanzagate_checks:table(),
+    mod_stanzagate_checks:delete(Unsound),
+    Asking = mod_stanzagate_checks:asking(),
     Tables = #{cache => mod_stanzagate_cache:new(), asking => Asking},
     Repaired = mod_stanzagate_guard:repair(Guard, Tables#{streams => Streams}),
     mod_stanzagate_release:settle_all(Repaired, fun(_) -> crashed end),
@@ -145,7 +145,7 @@ accept(#{effect := Effect, epoch := Epoch, scope := Scope} = Decision, Pair, {Fr
     log_denial(Effect, From, To, Guard),
     Covered = covered(Scope, From, mod_stanzagate_release:of_pair(Guard, Pair)),
     mod_stanzagate_release:settle(Guard, Covered, fun(_) -> Effect end),
-    waits(Pair, Decisions#decisions{known = Epoch, checks = mod_stanzagate_checks:finish(Pair, Checks)}).
+    waits(Pair, Decisions#decisions{known = Epoch, checks = mod_stanzagate_checks:finish(Guard, Pair, Checks)}).
 
 log_denial(deny, From, To, #{mode := 'log-only'} = Guard) ->
     mod_stanzagate_filter:note_leniency(Guard, forbidden, From, To, request);
@@ -163,7 +163,7 @@ covered(full, #jid{lresource = Resource}, Rows) ->
 undecided(Pair, #decisions{guard = Guard, checks = Checks} = Decisions) ->
     Rows = mod_stanzagate_release:of_pair(Guard, Pair),
     mod_stanzagate_release:settle(Guard, Rows, otherwise(Guard, 'no-decision')),
-    Decisions#decisions{checks = mod_stanzagate_checks:finish(Pair, Checks)}.
+    Decisions#decisions{checks = mod_stanzagate_checks:finish(Guard, Pair, Checks)}.
 
 %% There is no decision to be had: what is in the cache is used, however old it is, as long as it is usable.
 otherwise(#{cache := Cache}, Reason) ->
@@ -213,14 +213,10 @@ ask_about([Row | Rows], Pair, From, To, #decisions{guard = Guard, checks = Check
     end.
 
 askable(Guard, Row) ->
-    reachable(Guard) andalso mod_stanzagate_waiting:waited(Row) < ?PATIENCE.
+    mod_stanzagate_checks:reachable(Guard) andalso mod_stanzagate_waiting:waited(Row) < ?PATIENCE.
 
 reason(Guard) ->
-    case reachable(Guard) of
+    case mod_stanzagate_checks:reachable(Guard) of
         true -> 'no-decision';
         false -> 'not-attached'
     end.
-
-%% Between the end of a stream and the news of it, a question would leave the server.
-reachable(#{component := Component} = Guard) ->
-    mod_stanzagate_guard:attached(Guard) andalso ejabberd_router:is_my_route(Component).

@@ -108,8 +108,19 @@ ask(Guard, Pair, From, To) ->
 
 without_decision(Guard, Pair, From, To, Held) ->
     case mod_stanzagate_guard:attached(Guard) of
-        true -> hold(Guard, Pair, From, To, Held);
+        true -> hold_if_possible(Guard, Pair, From, To, Held);
         false -> refused(Guard, From, To, Held, 'not-attached')
+    end.
+
+%% A flood ends here and costs the guard's process nothing.
+hold_if_possible(#{asking := Asking, cache := Cache} = Guard, Pair, From, To, Held) ->
+    case mod_stanzagate_checks:room(Asking, Pair) of
+        true -> hold(Guard, Pair, From, To, Held);
+        false ->
+            case mod_stanzagate_cache:find(Cache, From, To) of
+                {_, Effect} -> decided(Guard, From, To, Effect, Held);
+                none -> refused(Guard, From, To, Held, overload)
+            end
     end.
 
 hold(#{waiting := Waiting} = Guard, Pair, From, To, Held) ->

@@ -17,7 +17,7 @@
                    cache_size := pos_integer(),
                    streams := [pid()],    % of the component: it is attached when there is one
                    cache := mod_stanzagate_cache:cache(),
-                   asking := ets:tid(),    % the pairs that are being asked about
+                   asking := mod_stanzagate_checks:asking(),    % the pairs that are being asked about
                    waiting := mod_stanzagate_waiting:waiting(),
                    counts := counters:counters_ref(),
                    journal := mod_stanzagate_journal:journal()}.
@@ -58,7 +58,7 @@ repair(#{waiting := Waiting} = Guard, Tables) ->
 -spec sound(guard()) -> boolean().
 sound(#{cache := Cache, asking := Asking, waiting := Waiting}) ->
     mod_stanzagate_cache:sound(Cache) andalso mod_stanzagate_waiting:sound(Waiting)
-        andalso ets:info(Asking, id) =/= undefined.
+        andalso mod_stanzagate_checks:sound(Asking).
 
 %% @doc What the options of the module mean for it.
 -spec settings(gen_mod:opts()) -> map().

@@ -1,5 +1,8 @@
 %%% The process of the guard on a host: senders tell it what waits, the component answers it, clients come and go.
 %%%
+%%% What senders tell is put aside until nothing else is to be done, and then turns go round among the requesters: an
+%%% order to forget decisions, an answer of the component and somebody's first request are never behind a flood.
+%%%
 %%% Whatever fails in here, everything that waits is answered, the decisions are forgotten, and the process goes on.
 -module(mod_stanzagate_server).
 -behaviour(gen_server).
@@ -21,8 +24,12 @@
 -type pair() :: mod_stanzagate_waiting:pair().
 -type figures() :: #{epoch | checks | sessions | seq | bypass_left := non_neg_integer()}.
 
+-type sent() :: {waits, pair()} | {ask, pair(), jid(), jid()}.
+
 -record(state, {decisions :: mod_stanzagate_decisions:decisions(),
                 streams = #{} :: #{reference() => pid()},    % of the component, by their monitors
+                aside = #{} :: #{sent() => []},    % what senders have told,
+                turns = mod_stanzagate_turns:new() :: mod_stanzagate_turns:turns(),    % and in which order it is looked at
                 book = mod_stanzagate_sessions:new() :: mod_stanzagate_sessions:book(),
                 bypass = 0 :: non_neg_integer(),    % minutes that are left of it
                 minute :: reference() | undefined}).
@@ -116,18 +123,22 @@ handle_continue(set_up, Host) ->
     {noreply, mode_told(find_streams(Present))}.
 
 handle_call(status, _, State) ->
-    {reply, figures(State), State};
+    {reply, figures(State), State, patience(State)};
 handle_call(Request, _, State) ->
     {Result, Next} = protected(fun() -> called(Request, State) end, State),
-    {reply, Result, Next}.
+    {reply, Result, Next, patience(Next)}.
 
 handle_cast(Message, State) ->
     {_, Next} = protected(fun() -> told(Message, State) end, State),
-    {noreply, Next}.
+    {noreply, Next, patience(Next)}.
 
 handle_info(Message, State) ->
     {_, Next} = protected(fun() -> noticed(Message, State) end, State),
-    {noreply, Next}.
+    {noreply, Next, patience(Next)}.
+
+%% A timeout of 0 is noticed as soon as there is no other message.
+patience(#state{aside = Aside}) when map_size(Aside) =:= 0 -> infinity;
+patience(_) -> 0.
 
 %% One that fails time and again is not started so often that its supervisor, and ejabberd with it, gives up.
 terminate(Reason, State) ->
@@ -159,7 +170,7 @@ protected(Step, #state{decisions = Decisions, streams = Streams} = State) ->
             mod_stanzagate_journal:failed(guard(State), {Class, Reason, Stack}),
             Alive = maps:filter(fun(_, Stream) -> is_process_alive(Stream) end, Streams),
             Repaired = mod_stanzagate_decisions:repaired(maps:values(Alive), Decisions),
-            {failed, State#state{decisions = Repaired, streams = Alive}}
+            {failed, State#state{decisions = Repaired, streams = Alive, aside = #{}, turns = mod_stanzagate_turns:new()}}
     end.
 
 called({flush, {Epoch, Requester, Device}}, #state{decisions = Decisions} = State) ->
@@ -171,10 +182,6 @@ called({bypass, Minutes}, State) ->
 called({reload, Options}, State) ->
     reloaded(Options, State).
 
-told({waits, Pair}, #state{decisions = Decisions} = State) ->
-    State#state{decisions = mod_stanzagate_decisions:waits(Pair, Decisions)};
-told({ask, Pair, From, To}, #state{decisions = Decisions} = State) ->
-    State#state{decisions = mod_stanzagate_decisions:ask(Pair, From, To, Decisions)};
 told({session, Session}, State) ->
     begun(Session, State);
 told({sessions, IQ}, #state{book = Book} = State) ->
@@ -182,12 +189,25 @@ told({sessions, IQ}, #state{book = Book} = State) ->
     State;
 told(look_after, State) ->
     true = mod_stanzagate_guard:sound(guard(State)),
-    State.
+    State;
+told(Message, #state{aside = Aside} = State) when is_map_key(Message, Aside) ->
+    State;
+told(Message, #state{aside = Aside, turns = Turns} = State) ->
+    {_, Longer} = mod_stanzagate_turns:add(mod_stanzagate_checks:requester(element(2, Message)), Message, Turns),
+    State#state{aside = Aside#{Message => []}, turns = Longer}.
+
+look({waits, Pair}, Decisions) ->
+    mod_stanzagate_decisions:waits(Pair, Decisions);
+look({ask, Pair, From, To}, Decisions) ->
+    mod_stanzagate_decisions:ask(Pair, From, To, Decisions).
 
 noticed({iq_reply, Answer, {Pair, Reference}}, #state{decisions = Decisions} = State) ->
     State#state{decisions = mod_stanzagate_decisions:answer(Pair, Reference, Answer, Decisions)};
 noticed({timeout, Timer, {check, Pair}}, #state{decisions = Decisions} = State) ->
     State#state{decisions = mod_stanzagate_decisions:overdue(Pair, Timer, Decisions)};
+noticed(timeout, #state{decisions = Decisions, aside = Aside, turns = Turns} = State) ->
+    {Message, Others} = mod_stanzagate_turns:next(Turns),
+    State#state{decisions = look(Message, Decisions), aside = maps:remove(Message, Aside), turns = Others};
 noticed({timeout, Minute, minute}, #state{minute = Minute, bypass = Left} = State) ->
     bypassing(Left - 1, State);
 noticed({'DOWN', Monitor, process, _, _}, #state{streams = Streams, book = Book} = State) ->
