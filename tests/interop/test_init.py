@@ -1,12 +1,13 @@
 """What `init` writes is put beside a server that is configured already: the server takes it, the gate attaches, the
-plugin is there, and what the server did before it still does."""
+plugin is there, and what the server did before it still does. And the plugin is removed as the guides say."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,14 @@ from stanzagate.sandbox.parts import until_ready
 from stanzagate.sandbox.seed import VERSION
 from stanzagate.sandbox.wire import ask, attach, client_offer
 
-from .conftest import KINDS, stanzagate
+from .cast import FORBIDDEN, GRID, PASSED
+from .cast import HOST as GUARDED
+from .conftest import KINDS, Sandbox, stanzagate
+from .rawclient import RawClient, online
+from .realgate import real_gate
+from .scene import asked
 from .servers import free_port
+from .shells import erlang, load_plugin, prosody, reconfigured, unload_plugin
 
 PATIENCE_S = 30.0
 HOST = "127.0.0.1"
@@ -156,3 +163,75 @@ def test_init_without_a_choice_is_a_usage_error(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
     refused = stanzagate("init", str(tmp_path / "x"), "--server", "openfire")
     assert refused.returncode == 2
+
+
+# --- and away again -------------------------------------------------------------------------------------------------
+
+TOPICS = f"pubsub.{GRID}"
+WITHOUT = {
+    "prosody": ('modules_enabled = { "stanzagate" }', "modules_enabled = { }"),
+    "ejabberd": (
+        "    modules:\n"
+        "      mod_stanzagate:    # holds every connection request until the policy has spoken\n"
+        '        component: "cr.cpe.test"\n'
+        '        mode: "enforce"\n'
+        '        guard: "connection-requests"\n'
+        "        cache_size: 100000\n",
+        "    modules: {}\n",
+    ),
+}
+"""The plugin's part of a server's configuration, and what an administrator leaves of it."""
+
+
+@asynccontextmanager
+async def removed(server: Sandbox) -> AsyncIterator[None]:
+    """The server without the plugin for as long as the block lasts; Prosody has to be told to unload it."""
+    try:
+        with reconfigured(server, WITHOUT[server.kind]):
+            if server.kind == "prosody":
+                await asyncio.to_thread(unload_plugin, server, GUARDED)
+            yield
+    finally:
+        if server.kind == "prosody":
+            await asyncio.to_thread(load_plugin, server, GUARDED)
+
+
+def make_topic(server: Sandbox, name: str) -> None:
+    """Make a pubsub node, which nobody may do over the wire."""
+    if server.kind == "prosody":
+        prosody(server, f"> prosody.hosts['{TOPICS}'].modules.pubsub.service:create('{name}', true)")
+    else:
+        owner = f'jid:make(<<"soc1">>, <<"{GRID}">>)'
+        created = erlang(
+            server,
+            f'mod_pubsub:create_node(<<"{TOPICS}">>, <<"{GRID}">>, <<"{name}">>, {owner}, <<"flat">>, all, [])',
+        )
+        assert "result" in created
+
+
+async def topics(client: RawClient) -> str:
+    """The pubsub nodes, as a client sees them."""
+    query = "<query xmlns='http://jabber.org/protocol/disco#items'/>"
+    return (await client.send_raw_iq(f"<iq type='get' id='{client.new_id()}' to='{TOPICS}'>{query}</iq>")).payload
+
+
+async def test_the_plugin_is_removed_and_accounts_and_topics_stay(server: Sandbox, tmp_path: Path) -> None:
+    await asyncio.to_thread(make_topic, server, "kept")
+    async with (
+        real_gate(server, tmp_path) as gate,
+        online(server, "cpe1") as cpe1,
+        online(server, "rogue") as rogue,
+        online(server, "soc1") as soc1,
+    ):
+        before = await topics(soc1)
+        assert "kept" in before
+        assert (await asked(rogue), cpe1.woken) == (FORBIDDEN, [])
+        async with removed(server):
+            await gate.api("POST", "/suspensions", json={"requester": "nobody@acs.test"})  # the plugin is to forget
+            assert (await gate.health())["plugins"] == {GUARDED: "absent"}
+            assert await asked(rogue) == PASSED
+            assert [stanza.get("from") for stanza in cpe1.woken] == [rogue.jid]
+            assert await topics(soc1) == before
+            async with online(server, "cpe2") as cpe2:
+                assert await asked(rogue, cpe2.jid) == PASSED
+        assert await asked(rogue) == FORBIDDEN
