@@ -16,7 +16,7 @@
 --    payload      what a connection request is, and its normal form      control    what the component says to us
 --    decisions    the cache                                              sessions   what it is told about clients
 --    checks       asking, queues, limits                                 link       whether it is there
---    turns        whose check is sent next                
+--    turns        whose check is sent next                               outgoing   the last look at what clients get
 --
 -- Options: stanzagate_component, stanzagate_mode ("enforce" or "log-only", which decides and logs but lets everything
 -- through at once), stanzagate_guard ("connection-requests", or "everything": who is not allowed may not send devices
@@ -315,6 +315,9 @@ control = module:require "control".new {
 	cache = cache, checking = checking, checks = checks, counters = counters, decisions = decisions, link = link,
 	note = note, sessions = sessions, status = status,
 };
+local outgoing = module:require "outgoing".new {
+	note = note, payload = payload, refuse = refuse, is_open = function () return log_only or bypass.left > 0; end,
+};
 local shell = module:require "shell";
 
 for _, kind in ipairs { "iq", "message", "presence" } do
@@ -330,6 +333,7 @@ module:hook("resource-unbind", protected(function (event) sessions:unbound(event
 
 function module.load()
 	sessions:take_over(hosts[host].sessions);
+	outgoing:watch(hosts[host].sessions);
 	link:watch();
 	tell_status();
 	shell.add(host, { status = status, bypass = function (minutes) return bypass:set(minutes); end });
@@ -343,5 +347,6 @@ end
 function module.unload()
 	checks:fail_all("no-decision");
 	bypass:finish("the module is unloaded");
+	outgoing:finish();
 	shell.remove(host);
 end
