@@ -1,12 +1,13 @@
 %%% The questions to the component that have not been answered yet: one for each pair, and so many in all.
 %%%
 %%% A window of them has been sent. The others wait for their turn in here and not in the component's stream, so that
-%%% a flush is not behind thousands of questions and answers; turns go round among the requesters. Senders can read
-%%% what is asked about and how much that is, so that a flood ends with them and asks for one refresh.
+%%% a flush is not behind thousands of questions and answers; turns go round among the requesters. Senders claim the
+%%% place for a question themselves, so that a flood ends with them and asks for one refresh; the guard's process gives
+%%% it back.
 -module(mod_stanzagate_checks).
 
--export([again/3, asking/0, count/1, delete/1, find/3, finish/3, finish_all/1, mark/2, new/1, open/2, reachable/1,
-         requester/1, room/2, sound/1, start/5]).
+-export([again/3, asking/0, claim/2, count/1, delete/1, find/3, finish/3, finish_all/1, new/1, open/2, reachable/1,
+         release/2, requester/1, sound/1, start/5]).
 -export_type([asking/0, checks/0]).
 
 -include("xmpp.hrl").
@@ -32,7 +33,7 @@
 -spec asking() -> asking().
 asking() ->
     #asking{pairs = ets:new(mod_stanzagate_asking, [public, {read_concurrency, true}]),
-            loads = ets:new(mod_stanzagate_loads, [{read_concurrency, true}])}.
+            loads = ets:new(mod_stanzagate_loads, [public, {write_concurrency, true}])}.
 
 %% @doc Whether its tables are there.
 -spec sound(asking()) -> boolean().
@@ -44,27 +45,47 @@ delete(#asking{pairs = Pairs, loads = Loads}) ->
     _ = [ets:delete(Table) || Table <- [Pairs, Loads], ets:info(Table, id) =/= undefined],
     ok.
 
-%% @doc Whether a pair is being asked about or can be.
--spec room(asking(), pair()) -> boolean().
-room(#asking{pairs = Pairs} = Asking, Pair) ->
-    ets:member(Pairs, Pair) orelse within_bounds(Asking, Pair).
+%% @doc Have a place for the question about a pair, if there is one. The guard's process must be told of a new one.
+-spec claim(asking(), pair()) -> new | known | overload.
+claim(#asking{pairs = Pairs} = Asking, Pair) ->
+    case ets:member(Pairs, Pair) of
+        true -> known;
+        false ->
+            Within = load(Asking, Pair),
+            case Within andalso ets:insert_new(Pairs, {Pair}) of
+                true -> new;
+                false ->
+                    unload(Asking, Pair),
+                    case Within of true -> known; false -> overload end
+            end
+    end.
 
-%% @doc Whether the sender is the one that has to have a pair asked about.
--spec mark(asking(), pair()) -> boolean().
-mark(#asking{pairs = Pairs} = Asking, Pair) ->
-    not ets:member(Pairs, Pair) andalso ets:info(Pairs, size) < ?ALL andalso within_bounds(Asking, Pair)
-        andalso ets:insert_new(Pairs, {Pair}).
+%% @doc Give it back.
+-spec release(asking(), pair()) -> ok.
+release(#asking{pairs = Pairs} = Asking, Pair) ->
+    case ets:take(Pairs, Pair) of
+        [_] -> unload(Asking, Pair);
+        [] -> ok
+    end.
 
-within_bounds(#asking{loads = Loads}, Pair) ->
-    lists:all(fun({Whose, Bound}) ->
-                      case ets:lookup(Loads, Whose) of
-                          [{_, Number}] -> Number < Bound;
-                          [] -> true
-                      end
-              end, bounds(Pair)).
+%% Counted before the pair is in the table, so that whoever takes it out finds it counted.
+load(#asking{loads = Loads}, Pair) ->
+    Numbers = [{ets:update_counter(Loads, Whose, 1, {Whose, 0}), Bound} || {Whose, Bound} <- bounds(Pair)],
+    lists:all(fun({Number, Bound}) -> Number =< Bound end, Numbers).
 
-bounds({User, Domain, _}) ->
-    [{all, ?ALL}, {Domain, ?PER_DOMAIN}, {{User, Domain}, ?PER_REQUESTER}].
+unload(#asking{loads = Loads}, Pair) ->
+    lists:foreach(fun({Whose, _}) ->
+                          ets:update_counter(Loads, Whose, -1),
+                          ets:delete_object(Loads, {Whose, 0})
+                  end, bounds(Pair)).
+
+bounds({_, Domain, _} = Pair) ->
+    [{all, ?ALL}, {Domain, ?PER_DOMAIN}, {requester(Pair), ?PER_REQUESTER}].
+
+%% @doc Whose turn it is when the pair has its turn.
+-spec requester(pair()) -> {binary(), binary()}.
+requester({User, Domain, _}) ->
+    {User, Domain}.
 
 %%% For the guard's process
 
@@ -84,34 +105,16 @@ open(Pair, #checks{open = Open}) ->
 %% @doc Ask about a requester and a device, when it is their turn. The answer comes as
 %% {iq_reply, Answer, {Pair, Reference}}, or instead of it, when it takes too long, {timeout, Timer, {check, Pair}}.
 -spec start(guard(), pair(), jid(), jid(), checks()) -> {ok, checks()} | {overload, checks()}.
-start(Guard, Pair, Requester, Device, #checks{asking = #asking{pairs = Pairs} = Asking} = Checks) ->
-    case within_bounds(Asking, Pair) of
-        true ->
-            ets:insert(Pairs, {Pair}),
-            load(Asking, Pair),
-            {Place, Turns} = mod_stanzagate_turns:add(requester(Pair), Pair, Checks#checks.turns),
+start(Guard, Pair, Requester, Device, #checks{asking = Asking, open = Open, turns = Turns} = Checks) ->
+    case claim(Asking, Pair) of
+        overload ->
+            {overload, Checks};
+        _ ->
+            {Place, Longer} = mod_stanzagate_turns:add(requester(Pair), Pair, Turns),
             Timer = erlang:start_timer(?MILLISECONDS, self(), {check, Pair}),
             Check = #check{requester = Requester, device = Device, timer = Timer, place = Place},
-            Open = Checks#checks.open,
-            {ok, proceed(Guard, Checks#checks{open = Open#{Pair => Check}, turns = Turns})};
-        false ->
-            ets:delete(Pairs, Pair),
-            {overload, Checks}
+            {ok, proceed(Guard, Checks#checks{open = Open#{Pair => Check}, turns = Longer})}
     end.
-
-%% @doc Whose turn it is when the pair has its turn.
--spec requester(pair()) -> {binary(), binary()}.
-requester({User, Domain, _}) ->
-    {User, Domain}.
-
-load(#asking{loads = Loads}, Pair) ->
-    lists:foreach(fun({Whose, _}) -> ets:update_counter(Loads, Whose, 1, {Whose, 0}) end, bounds(Pair)).
-
-unload(#asking{loads = Loads}, Pair) ->
-    lists:foreach(fun({Whose, _}) ->
-                          ets:update_counter(Loads, Whose, -1),
-                          ets:delete_object(Loads, {Whose, 0})
-                  end, bounds(Pair)).
 
 %% Send whatever has its turn, while there is room in the window.
 proceed(Guard, #checks{open = Open, sent = Sent, turns = Turns} = Checks) when Sent < ?WINDOW ->
@@ -168,11 +171,10 @@ find(Pair, Reference, #checks{open = Open}) ->
 
 %% @doc A question has been settled, in whatever way: others may have their turn.
 -spec finish(guard(), pair(), checks()) -> checks().
-finish(Guard, Pair, #checks{asking = #asking{pairs = Pairs} = Asking, open = Open} = Checks) ->
+finish(Guard, Pair, #checks{asking = Asking, open = Open} = Checks) ->
     {#check{timer = Timer} = Check, Others} = maps:take(Pair, Open),
     _ = erlang:cancel_timer(Timer),
-    ets:delete(Pairs, Pair),
-    unload(Asking, Pair),
+    release(Asking, Pair),
     proceed(Guard, leave(Pair, Check, Checks#checks{open = Others})).
 
 leave(Pair, #check{reference = unsent, place = Place}, #checks{turns = Turns} = Checks) ->
@@ -182,8 +184,9 @@ leave(_, _, #checks{sent = Sent} = Checks) ->
 
 %% @doc Forget all questions, and say which pairs they were about.
 -spec finish_all(checks()) -> {[pair()], checks()}.
-finish_all(#checks{asking = #asking{pairs = Pairs, loads = Loads} = Asking, open = Open}) ->
-    ets:delete_all_objects(Pairs),
-    ets:delete_all_objects(Loads),
-    _ = [erlang:cancel_timer(Timer) || #check{timer = Timer} <- maps:values(Open)],
+finish_all(#checks{asking = Asking, open = Open}) ->
+    maps:foreach(fun(Pair, #check{timer = Timer}) ->
+                         _ = erlang:cancel_timer(Timer),
+                         release(Asking, Pair)
+                 end, Open),
     {maps:keys(Open), new(Asking)}.

@@ -88,13 +88,16 @@ flush(Epoch, Requester, Device, #decisions{guard = #{cache := Cache}, known = Kn
 
 %% @doc Ask about a pair for which nobody waits, if there is somebody to ask and it is not being done.
 -spec ask(pair(), jid(), jid(), decisions()) -> decisions().
-ask(Pair, From, To, #decisions{guard = Guard, checks = Checks} = Decisions) ->
-    case mod_stanzagate_checks:open(Pair, Checks) orelse not mod_stanzagate_guard:attached(Guard) of
-        true ->
+ask(Pair, From, To, #decisions{guard = #{asking := Asking} = Guard, checks = Checks} = Decisions) ->
+    case {mod_stanzagate_checks:open(Pair, Checks), mod_stanzagate_guard:attached(Guard)} of
+        {true, _} ->
             Decisions;
-        false ->
+        {false, true} ->
             {_, Asked} = mod_stanzagate_checks:start(Guard, Pair, From, To, Checks),
-            Decisions#decisions{checks = Asked}
+            Decisions#decisions{checks = Asked};
+        {false, false} ->
+            mod_stanzagate_checks:release(Asking, Pair),
+            Decisions
     end.
 
 %% @doc An answer has come, from whomever.
@@ -183,7 +186,8 @@ waits(Pair, #decisions{guard = Guard, checks = Checks} = Decisions) ->
         false -> advance(mod_stanzagate_release:of_pair(Guard, Pair), Pair, Decisions)
     end.
 
-advance([], _, Decisions) ->
+advance([], Pair, #decisions{guard = #{asking := Asking}} = Decisions) ->
+    mod_stanzagate_checks:release(Asking, Pair),
     Decisions;
 advance([Row | Rows], Pair, #decisions{guard = #{cache := Cache} = Guard} = Decisions) ->
     {From, To} = mod_stanzagate_waiting:addresses(Row),

@@ -78,7 +78,7 @@ by_mode(Guard, From, Packet, Held) ->
     To = xmpp:get_to(Packet),
     Pair = mod_stanzagate_waiting:pair(From, To),
     case known(Guard, Pair, From, To) of
-        waits -> hold(Guard, Pair, From, To, Held);
+        waits -> hold(Guard, Pair, From, To, Held, known);
         none -> without_decision(Guard, Pair, From, To, Held);
         Effect -> decided(Guard, From, To, Effect, Held)
     end.
@@ -108,25 +108,26 @@ ask(Guard, Pair, From, To) ->
 
 without_decision(Guard, Pair, From, To, Held) ->
     case mod_stanzagate_guard:attached(Guard) of
-        true -> hold_if_possible(Guard, Pair, From, To, Held);
+        true -> claim(Guard, Pair, From, To, Held);
         false -> refused(Guard, From, To, Held, 'not-attached')
     end.
 
 %% A flood ends here and costs the guard's process nothing.
-hold_if_possible(#{asking := Asking, cache := Cache} = Guard, Pair, From, To, Held) ->
-    case mod_stanzagate_checks:room(Asking, Pair) of
-        true -> hold(Guard, Pair, From, To, Held);
-        false ->
-            case mod_stanzagate_cache:find(Cache, From, To) of
-                {_, Effect} -> decided(Guard, From, To, Effect, Held);
-                none -> refused(Guard, From, To, Held, overload)
-            end
+claim(#{asking := Asking, cache := Cache} = Guard, Pair, From, To, Held) ->
+    case {mod_stanzagate_checks:claim(Asking, Pair), mod_stanzagate_cache:find(Cache, From, To)} of
+        {overload, none} -> refused(Guard, From, To, Held, overload);
+        {overload, {_, Effect}} -> decided(Guard, From, To, Effect, Held);
+        {Claim, _} -> hold(Guard, Pair, From, To, Held, Claim)
     end.
 
-hold(#{waiting := Waiting} = Guard, Pair, From, To, Held) ->
+hold(#{asking := Asking, waiting := Waiting} = Guard, Pair, From, To, Held, Claim) ->
     case mod_stanzagate_waiting:add(Waiting, Pair, From, To, Held) of
-        ok -> mod_stanzagate_server:waits(Guard, Pair), {stop, drop};
-        overload -> refused(Guard, From, To, Held, overload)
+        ok ->
+            mod_stanzagate_server:waits(Guard, Pair),
+            {stop, drop};
+        overload ->
+            _ = Claim =:= new andalso mod_stanzagate_checks:release(Asking, Pair),
+            refused(Guard, From, To, Held, overload)
     end.
 
 decided(Guard, From, To, Effect, Held) ->

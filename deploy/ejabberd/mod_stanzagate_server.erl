@@ -61,7 +61,7 @@ waits(Guard, Pair) ->
 %% @doc Have the component asked about a pair; nobody waits for it.
 -spec ask(guard(), pair(), jid(), jid()) -> ok.
 ask(#{asking := Asking} = Guard, Pair, From, To) ->
-    _ = mod_stanzagate_checks:mark(Asking, Pair) andalso tell(Guard, {ask, Pair, From, To}),
+    _ = mod_stanzagate_checks:claim(Asking, Pair) =:= new andalso tell(Guard, {ask, Pair, From, To}),
     ok.
 
 %% @doc Something failed in a sender's process: it may be that the tables are gone.
