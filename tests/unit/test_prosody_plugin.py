@@ -314,3 +314,71 @@ def test_when_sending_fails_all_who_wait_for_their_turn_are_settled() -> None:
     """
     )
     assert found == [128, 1 + 172, ["a@x/1129", "not-attached"], [0, 0, 0, True]]
+
+
+OUTGOING = """
+local st = require "util.stanza"
+local filters = require "util.filters"
+local payload, refused, open, noted = part "payload", {}, false, 0
+local outgoing = part "outgoing".new {
+    payload = payload, is_open = function () return open end, note = function () noted = noted + 1 end,
+    refuse = function (stanza, reason) refused[#refused + 1] = { stanza.name, reason } end,
+}
+local xmlns = "urn:broadband-forum-org:cwmp:xmppConnReq-1-0"
+local function with_request(stanza)
+    return stanza:tag("connectionRequest", { xmlns = xmlns })
+        :text_tag("username", "u", { xmlns = xmlns }):text_tag("password", "p", { xmlns = xmlns }):reset()
+end
+local function request() return with_request(st.iq { type = "get", id = "1", from = "a@x/1", to = "d@y/1" }) end
+local session = {}
+local function sent(stanza) return session.filter("stanzas/out", stanza) == stanza end
+outgoing:guard(session)
+"""
+
+
+def test_only_what_the_guard_has_let_through_leaves_with_a_request_in_it() -> None:
+    found = run(
+        OUTGOING
+        + """
+        local set, wrapped = request(), st.iq { type = "result", id = "1", from = "a@x", to = "d@y/1" }
+        set.attr.type = "set"
+        with_request(wrapped:tag("vCard", { xmlns = "vcard-temp" }))
+        local kept = with_request(st.message { from = "a@x", to = "d@y" })
+        local plain = st.message { to = "d@y" }:text_tag("body", "connectionRequest")
+        told { sent(request()), sent(plain), sent(st.stanza("r")), sent(set), sent(wrapped), sent(kept),
+            sent(request():tag("more"):reset()), refused }
+    """
+    )
+    refused = [["iq", "answer"], ["iq", "answer"], ["message", "answer"], ["iq", "answer"]]
+    assert found == [True, True, True, False, False, False, False, refused]
+
+
+def test_what_is_dropped_on_its_way_out_is_not_counted_by_stream_management() -> None:
+    found = run(
+        OUTGOING
+        + """
+        local counted = 0
+        filters.add_filter(session, "stanzas/out", function (stanza) counted = counted + 1 return stanza end, -999)
+        outgoing:guard(session)
+        sent(request())
+        sent(with_request(st.message {}))
+        outgoing:finish()
+        told { counted, sent(with_request(st.message {})), #refused }
+    """
+    )
+    assert found == [1, True, 1]
+
+
+def test_everything_leaves_where_nothing_is_refused_and_nothing_when_the_guard_fails() -> None:
+    found = run(
+        OUTGOING
+        + """
+        open = true
+        local opened = sent(with_request(st.message {}))
+        local broken = { name = "message", attr = {}, { name = "body" } }
+        local passed = sent(broken)
+        open = false
+        told { opened, passed, #refused, sent(broken), refused, noted }
+    """
+    )
+    assert found == [True, True, 0, False, [["message", "crashed"]], 1]
