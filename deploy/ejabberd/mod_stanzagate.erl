@@ -17,10 +17,10 @@
 %%% hooks stay in place while the process is restarted, and a failure in either of them ends in a refusal.
 %%%
 %%% The parts: mod_stanzagate_filter (the sender's side), _server (the guard's process), _decisions (what that does
-%%% about decisions), _payload (what a request looks like), _cache, _waiting, _checks (the tables), _release (out of the
-%%% queues), _policy (the wire), _sessions (who is connected), _control (what may be asked of the guard), _journal (the
-%%% log), _guard (what all of them know). Clusters are not supported: a flush would reach only the node that the
-%%% component is attached to.
+%%% about decisions), _payload (what a request looks like), _cache, _waiting, _checks (the tables), _turns (who is next),
+%%% _release (out of the queues), _policy (the wire), _sessions (who is connected), _control (what may be asked of the
+%%% guard), _journal (the log), _guard (what all of them know). Clusters are not supported: a flush would reach only the
+%%% node that the component is attached to.
 -module(mod_stanzagate).
 -behaviour(gen_mod).
 

@@ -142,8 +142,27 @@ async def test_a_connection_of_the_component_that_ends_late_takes_nothing_along(
                 assert (await second.status())["sessions"] == 1
 
 
+async def test_a_requester_with_many_devices_has_a_bound_and_delays_nobody_else(server: Sandbox) -> None:
+    async with puppet(server) as gate, online(server, "acs1") as acs1, online(server, "acs2") as acs2:
+        many = names("m", 1100)
+        await acs1.send_raw("".join(request(f"{name}@{HOST}/x", name) for name in many))
+        await gate.until_held(1024)
+        assert {outcome(await acs1.answer(name)) for name in many[1024:]} == {OVERLOAD}
+        await acs2.send_raw(request(CPE2, "one"))
+        await gate.until_held(1025)
+        assert [len(gate.checks), (await gate.status())["checks"]] == [128, 1025]
+        await gate.send(*map(denied, gate.checks[:2]))
+        await until(lambda: len(gate.checks) == 130)
+        assert ACS2 in {check.requester.partition("/")[0] for check in gate.checks[128:]}
+        gate.decide = denied
+        await gate.send(*map(denied, gate.checks[2:130]))
+        assert {outcome(await acs1.answer(name)) for name in many[:1024]} == {FORBIDDEN}
+        assert outcome(await acs2.answer("one")) == FORBIDDEN
+        assert (await gate.status())["checks"] == 0
+
+
 async def test_more_than_the_bounds_is_refused_and_everything_is_answered(server: Sandbox) -> None:
-    """256 waiting for a pair, 4,096 checks for a domain, 8,192 in all, 10,000 waiting in all."""
+    """256 waiting for a pair, 4,096 checks for a domain, 8,192 in all and 128 of them sent, 10,000 waiting in all."""
     for _ in range(5):
         with contextlib.suppress(TooSlow):
             return await fill_all_queues(server)
@@ -180,7 +199,7 @@ async def fill_all_queues(server: Sandbox) -> None:
         await until_held(10_000)
         await until(lambda: len(one.answered) == 4 + 47)
         assert {condition(stanza) for stanza in one.answered.values()} == {OVERLOAD}
-        assert len(gate.checks) == (await gate.status())["checks"] == 8192
+        assert (len(gate.checks), (await gate.status())["checks"]) == (128, 8192)
         await gate.detach()
         assert {outcome(await acs1.answer(id)) for id in names("a", 256)} == {AWAY}
         await until(lambda: (len(one.answered), len(two.answered)) == (5700, 4095))
@@ -188,9 +207,9 @@ async def fill_all_queues(server: Sandbox) -> None:
 
 
 def strangers(domain: str, numbers: range) -> list[str]:
-    """Requests of somebody of a domain for so many devices, 10,000 at most."""
+    """Requests of five accounts of a domain for so many devices, 10,000 at most."""
     payload = request("x", "x").partition(">")[2]
     return [
-        f"<iq type='get' id='f{number}' from='r@{domain}' to='d{number % 10_000}@{HOST}/x'>{payload}"
+        f"<iq type='get' id='f{number}' from='r{number % 5}@{domain}' to='d{number % 10_000}@{HOST}/x'>{payload}"
         for number in numbers
     ]
