@@ -243,11 +243,11 @@ async def component(sandbox: Sandbox, domain: str = "spare1.test") -> AsyncItera
 @contextlib.asynccontextmanager
 async def reading(wire: Wire, stream: Stream) -> AsyncIterator[Any]:
     """Have a stream take what comes for as long as the block lasts."""
-    async with beside(wire.read()):
-        try:
+    try:
+        async with beside(wire.read()):
             yield wire
-        finally:
-            await stream.close()
+    finally:
+        await stream.close()
 
 
 class Policy:
