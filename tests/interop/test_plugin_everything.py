@@ -47,7 +47,7 @@ SILENT = (("message", "error", ERROR), ("presence", "error", ERROR), ("iq", "err
 """What is never answered."""
 
 CACHE_SIZE = 500
-FLOOD = 12_000
+FLOOD = 8_000
 STRANGERS = {
     "rogue": "",
     "acs2": "",  # may wake another device
