@@ -17,6 +17,7 @@ from stanzagate.sandbox.device import Quirk
 from tests.interop.clients import Answer, client, payload_xml
 from tests.interop.conftest import Sandbox, stanzagate
 from tests.interop.devices import device
+from tests.interop.plugin import Policy
 from tests.interop.realgate import OwnGate
 
 GATE = "spare1.test"
@@ -32,7 +33,7 @@ def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:
         "gate": {
             "jid": GATE,
             "component_port": component["port"],
-            "guarded_hosts": ["cpe.test"],
+            "guarded_hosts": ["acs.test"],  # the plugin on cpe.test obeys the sandbox's own gate alone
             "secret": {"file": "gate.secret"},
             "answer_timeout": changes.get("answer_timeout", "10s"),
             "limits": {name: changes.get(name, "unlimited") for name in ("requester", "device")},
@@ -44,14 +45,17 @@ def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:
 
 @pytest.fixture
 async def own(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OwnGate]:
-    """A gate with device cpe1, which acs1 may wake; not started yet."""
+    """A gate that the sandbox's own lets wake all devices; not started yet."""
     configuration(sandbox, tmp_path)
     gate = OwnGate(sandbox, tmp_path)
-    try:
-        yield gate
-    finally:
-        if gate.process is not None and gate.process.returncode is None:
-            await gate.end(signal.SIGKILL)
+    with Policy(sandbox).holding(
+        *(("allow", f"gate@{GATE}", row["jid"].split("/")[0]) for row in sandbox.info["cpes"])
+    ):
+        try:
+            yield gate
+        finally:
+            if gate.process is not None and gate.process.returncode is None:
+                await gate.end(signal.SIGKILL)
 
 
 async def with_policy(own: OwnGate, *numbers: int) -> None:
