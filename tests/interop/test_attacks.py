@@ -27,7 +27,7 @@ from tests.interop.devices import device
 from tests.interop.processes import command_lines
 from tests.interop.realgate import OwnGate
 from tests.interop.test_gateway import address, cli, condition, credentials, requester
-from tests.interop.test_serve import GATE, TARGET, configuration, own, with_policy
+from tests.interop.test_serve import GATE, TARGET, configuration, own, second_gate, with_policy
 
 __all__ = ["own"]  # the fixture
 
@@ -367,11 +367,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(sandbox: Sandbox, small_disk: Path) -> None:
-    configuration(sandbox, small_disk)
-    gate = OwnGate(sandbox, small_disk)
     filler = small_disk / "filler"
     row, stranger = sandbox.account("acs1"), sandbox.account("rogue")
-    try:
+    async with second_gate(sandbox, small_disk) as gate:
         await gate.start()
         await with_policy(gate, 1)
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -396,6 +394,3 @@ async def test_a_full_disk(sandbox: Sandbox, small_disk: Path) -> None:
         actions = [entry["action"] for entry in json.loads(await gate.cli("audit", "--json"))]
         assert actions.count("wake.accepted") == 2
         assert gate.log().count("cannot be written; trying again") == 1
-    finally:
-        if gate.process is not None and gate.process.returncode is None:
-            await gate.end(signal.SIGKILL)

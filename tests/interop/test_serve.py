@@ -43,19 +43,25 @@ def configuration(sandbox: Sandbox, folder: Path, **changes: str) -> None:
     (folder / "stanzagate.yaml").write_text(json.dumps(settings))  # JSON is YAML
 
 
-@pytest.fixture
-async def own(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OwnGate]:
+@contextlib.asynccontextmanager
+async def second_gate(sandbox: Sandbox, folder: Path) -> AsyncIterator[OwnGate]:
     """A gate that the sandbox's own lets wake all devices; not started yet."""
-    configuration(sandbox, tmp_path)
-    gate = OwnGate(sandbox, tmp_path)
-    with Policy(sandbox).holding(
-        *(("allow", f"gate@{GATE}", row["jid"].split("/")[0]) for row in sandbox.info["cpes"])
-    ):
+    configuration(sandbox, folder)
+    gate = OwnGate(sandbox, folder)
+    devices = [row["jid"].partition("/")[0] for row in sandbox.info["cpes"]]
+    with Policy(sandbox).holding(*(("allow", f"gate@{GATE}", device) for device in devices)):
         try:
             yield gate
         finally:
             if gate.process is not None and gate.process.returncode is None:
                 await gate.end(signal.SIGKILL)
+
+
+@pytest.fixture
+async def own(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[OwnGate]:
+    """A second gate for a test."""
+    async with second_gate(sandbox, tmp_path) as gate:
+        yield gate
 
 
 async def with_policy(own: OwnGate, *numbers: int) -> None:
