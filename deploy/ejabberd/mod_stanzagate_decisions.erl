@@ -48,8 +48,9 @@ figures(#decisions{known = Known, checks = Checks}) ->
 %% @doc The component has come, or come again: nothing from before is good any more.
 -spec connected([pid()], decisions()) -> decisions().
 connected(Streams, #decisions{guard = #{cache := Cache} = Guard} = Decisions) ->
+    Changed = mod_stanzagate_guard:change(Guard, #{streams => Streams}),    % first: who finds nothing can ask
     mod_stanzagate_cache:clear(Cache),
-    ask_anew(Decisions#decisions{guard = mod_stanzagate_guard:change(Guard, #{streams => Streams}), known = 0}).
+    ask_anew(Decisions#decisions{guard = Changed, known = 0}).
 
 %% @doc A stream of the component has gone; when it was the last one, nobody waits any longer.
 -spec disconnected([pid()], decisions()) -> decisions().

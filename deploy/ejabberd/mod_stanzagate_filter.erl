@@ -106,7 +106,9 @@ ask(Guard, Pair, From, To) ->
     _ = mod_stanzagate_guard:attached(Guard) andalso mod_stanzagate_server:ask(Guard, Pair, From, To),
     ok.
 
-without_decision(Guard, Pair, From, To, Held) ->
+%% What this process has read of the guard may be older than the cache: the component may just have attached.
+without_decision(#{host := Host}, Pair, From, To, Held) ->
+    Guard = mod_stanzagate_guard:find(Host),
     case mod_stanzagate_guard:attached(Guard) of
         true -> claim(Guard, Pair, From, To, Held);
         false -> refused(Guard, From, To, Held, 'not-attached')
