@@ -150,7 +150,7 @@ def list_devices(
 ) -> None:
     """List devices by id.
 
-    Who is connected is not known until an in-server plugin reports it; `wake` finds out.
+    Who is connected is known while an in-server plugin reports it; without one `wake` finds out.
     """
     with service(ctx, directory, socket) as client, progress.reading("reading"):
         pages = _pages(client, {"online": online, "group": group, "limit": PAGE})
@@ -162,7 +162,7 @@ def list_devices(
         rows = ([device["id"], device["jid"], _online(device), ";".join(device["groups"])] for device in devices)
         found = output.table(("ID", "JID", "ONLINE", "GROUPS"), rows)
     if online is not None and first.get("sessions") == NOT_REPORTED:
-        output.tell(f"Nobody reports sessions yet, so it is not known which devices are {_state(online)}.")
+        output.tell(f"Nobody reports sessions at the moment, so it is not known which devices are {_state(online)}.")
         output.tell("  `stanzagate wake DEVICE` finds out.")
     elif not found:
         output.tell("There is no such device.")

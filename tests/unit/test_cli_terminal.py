@@ -55,10 +55,10 @@ async def test_nobody_is_called_offline_while_nobody_reports(here: Scene, said: 
     await registered(here)
     assert await here.run("device", "list", "--online") == 0
     out, err = said()
-    assert out == "" and "Nobody reports sessions yet" in err
+    assert out == "" and "Nobody reports sessions at the moment" in err
     assert await here.run("device", "list", "--offline") == 0
     out, err = said()
-    assert out.count("unknown") == 3 and "Nobody reports sessions yet" in err
+    assert out.count("unknown") == 3 and "Nobody reports sessions at the moment" in err
     assert await here.run("device", "show", "d1") == 0
     assert "online       unknown\n" in said().out
     assert await here.run("device", "list", "--json") == 0
