@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ from stanzagate.render import render
 from stanzagate.sandbox import policy
 from stanzagate.sandbox.certificates import make_certificates
 from stanzagate.sandbox.parts import NotReady, Part, PartDied, start, until_ready
-from stanzagate.sandbox.plan import GATE, SEEDER, Component, Layout, Plan, make_plan
+from stanzagate.sandbox.plan import GATE, SEEDER, SPARES, Component, Layout, Plan, make_plan
 from stanzagate.sandbox.programs import python_command, python_environment
 from stanzagate.sandbox.report import report
 from stanzagate.sandbox.seed import seed_accounts, server_version
@@ -123,16 +123,22 @@ class Sandbox:
                 f"The server did not make the accounts within {READY_TIMEOUT_S:g} s.",
                 hint=f"Its log: {self.plan.layout.log(str(Parts.SERVER))}",
             ) from None
-        await self._ready(Parts.SERVER, self._server_answers)
+        await self._ready(Parts.SERVER, lambda: self._server_answers({SEEDER, *SPARES}))
         return version
 
-    async def _server_answers(self) -> None:
+    async def _server_answers(self, free: Collection[str]) -> None:
+        """See that each domain offers what it should.
+
+        :param free: the component domains that nobody else attaches to: what a server hands to a probe is lost.
+        """
         plan = self.plan
         for domain in plan.domains:
             await client_offer(plan.c2s.host, plan.c2s.port, domain, plan.layout.ca)
         for component in plan.components:
-            if component.jid != GATE:
+            if component.jid in free:
                 await (await _attached(component)).close()
+            else:
+                (await Stream.connect(component.host, component.port)).abort()
         (await Stream.connect(plan.s2s.host, plan.s2s.port)).abort()
 
     async def _start(self, name: Parts, command: Command) -> None:
@@ -145,7 +151,7 @@ class Sandbox:
             part = self._parts.pop(Parts.SERVER)
             await part.stop()
             await self._start(Parts.SERVER, await asyncio.to_thread(prepare, self.plan))
-            await self._ready(Parts.SERVER, self._server_answers)
+            await self._ready(Parts.SERVER, lambda: self._server_answers({SEEDER}))
         finally:
             self._restarting = False
 
