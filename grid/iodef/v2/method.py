@@ -7,7 +7,7 @@ shows of them as STRUCTUREDINFO (sections 2.2.5, 6).
 from __future__ import annotations
 
 from grid.iodef.fields import Class, attribute, child, children, mixed
-from grid.iodef.types import ID, URL, Foreign, NCName, NMToken
+from grid.iodef.types import ID, URL, Foreign, NCName
 from grid.iodef.v2.common import Extension, MLString
 from grid.iodef.v2.enums import Restriction
 from grid.iodef.v2.names import iodef
@@ -42,7 +42,7 @@ class RawData(Class):
 class Platform(Class):
     """The platform that an attack or a weakness concerns, in some notation."""
 
-    spec_id: NMToken = attribute("SpecID")
+    spec_id: str = attribute("SpecID")
     ext_spec_id: str | None = attribute("ext-SpecID", default=None)
     content_id: str | None = attribute("ContentID", default=None)
     raw_data: tuple[RawData, ...] = children("RawData", default=())
@@ -53,7 +53,7 @@ class Platform(Class):
 class Scoring(Class):
     """How grave a vulnerability or a weakness is, by a scoring method such as CVSS."""
 
-    spec_id: NMToken = attribute("SpecID")
+    spec_id: str = attribute("SpecID")
     ext_spec_id: str | None = attribute("ext-SpecID", default=None)
     content_id: str | None = attribute("ContentID", default=None)
     raw_data: tuple[RawData, ...] = children("RawData", default=())
@@ -64,7 +64,7 @@ class Scoring(Class):
 class AttackPattern(Class):
     """A known way to attack, told by an identifier (`content_id`) or in the notation that `spec_id` names."""
 
-    spec_id: NMToken = attribute("SpecID")
+    spec_id: str = attribute("SpecID")
     ext_spec_id: str | None = attribute("ext-SpecID", default=None)
     content_id: str | None = attribute("ContentID", default=None)
     raw_data: tuple[RawData, ...] = children("RawData", default=())
@@ -77,7 +77,7 @@ class AttackPattern(Class):
 class Vulnerability(Class):
     """A flaw of a product, told by an identifier (`content_id`) or in the notation that `spec_id` names."""
 
-    spec_id: NMToken = attribute("SpecID")
+    spec_id: str = attribute("SpecID")
     ext_spec_id: str | None = attribute("ext-SpecID", default=None)
     content_id: str | None = attribute("ContentID", default=None)
     raw_data: tuple[RawData, ...] = children("RawData", default=())
@@ -90,7 +90,10 @@ class Vulnerability(Class):
 class Weakness(Class):
     """A kind of flaw, told by an identifier (`content_id`, a CWE number for example) or in another notation."""
 
-    spec_id: NMToken = attribute("SpecID")
+    # table 3 of RFC 8727 gives these two to this class alone
+    restriction: Restriction | None = attribute("restriction", default=None)
+    ext_restriction: str | None = attribute("ext-restriction", default=None)
+    spec_id: str = attribute("SpecID")
     ext_spec_id: str | None = attribute("ext-SpecID", default=None)
     content_id: str | None = attribute("ContentID", default=None)
     raw_data: tuple[RawData, ...] = children("RawData", default=())
