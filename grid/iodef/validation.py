@@ -24,6 +24,8 @@ _FILES = {V2: "iodef-2.0.xsd", V1: "iodef-1.0.xsd"}
 _TOP = Path(__file__).parents[2]
 _FOLDERS = (_TOP / "stanzagate" / "_data" / "schemas", _TOP / "schemas")
 
+_XS = "{http://www.w3.org/2001/XMLSchema}"
+
 _explaining = threading.Lock()
 """A schema object of lxml keeps the messages of its last run: one thread at a time may ask for them."""
 
@@ -38,8 +40,34 @@ def schema_file(name: str) -> Path:
 
 @cache
 def schema(namespace: str) -> etree.XMLSchema:
-    """The compiled schema of a version, by its namespace. It takes some milliseconds once."""
-    return etree.XMLSchema(etree.parse(schema_file(_FILES[namespace])))
+    """The compiled schema of a version, by its namespace. It takes some milliseconds once.
+
+    It is the published one, but for the texts of `_IDENTIFYING`: for these the standard's data type is any string,
+    and its meaning is gone when they are empty. To ask libxml2 costs nothing, a walk over the document does.
+    """
+    tree = etree.parse(schema_file(_FILES[namespace]))
+    _require_text(tree.getroot())
+    return etree.XMLSchema(tree)
+
+
+_IDENTIFYING = frozenset(
+    {"IncidentID", "IndicatorID", "EmailTo", "TelephoneNumber", "Address", "Name", "Server", "KeyName", "Email"}
+    | {"BulkObservableList", "RegistryHandle"}
+)
+"""Elements that are there for their text, a string."""
+
+
+def _require_text(root: etree._Element) -> None:
+    kind = etree.SubElement(root, f"{_XS}simpleType", name="RequiredText")
+    form = etree.SubElement(kind, f"{_XS}restriction", base="xs:token")
+    etree.SubElement(form, f"{_XS}minLength", value="1")
+    for element in root.iter(f"{_XS}element"):
+        if element.get("name") not in _IDENTIFYING:
+            continue
+        for part in (element, *element.iterfind(f"{_XS}complexType/{_XS}simpleContent/{_XS}extension")):
+            for attribute in ("type", "base"):
+                if part.get(attribute) == "xs:string":
+                    part.set(attribute, "iodef:RequiredText")
 
 
 def check(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
@@ -81,7 +109,7 @@ def validate_element(root: etree._Element, *, source: bytes | None = None) -> li
 def _explained(compiled: etree.XMLSchema, root: etree._Element) -> list[Problem]:
     with _explaining:
         compiled.validate(root)
-        log = list(compiled.error_log)  # type: ignore[call-overload]
+        log = list(compiled.error_log)
     return wording.problems(log, root)
 
 
