@@ -35,6 +35,7 @@ PYTHON: dict[str, type] = {
     "string": str,
     "integer": int,
     "float": Decimal,
+    "RealType": Decimal,
     "boolean": bool,
     "dateTime": DateTime,
     "anyURI": URL,
