@@ -30,6 +30,7 @@ COMMANDS = {
     "jid": ("stanzagate.cli.jid", "app", "Who may wake which device."),
     "device": ("stanzagate.cli.device", "app", "The device registry."),
     "wake": ("stanzagate.cli.wake", "wake", "Wake a device, or a group of them."),
+    "iodef": ("stanzagate.cli.iodef", "app", "Incidents in files: validate, convert, show."),
     "audit": ("stanzagate.cli.audit", "app", "The audit record."),
     "backup": ("stanzagate.cli.backup", "app", "Save and restore a deployment."),
     "secrets": ("stanzagate.cli.secrets", "app", "Keys that protect what is stored."),

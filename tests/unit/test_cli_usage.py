@@ -44,14 +44,18 @@ CONTRACT = {
     "jid allow", "jid deny", "jid remove", "jid list", "jid check", "jid suspend", "jid resume", "jid import",
     "jid export", "jid render", "jid suggest",
     "device add", "device import", "device list", "device show", "device remove", "device export",
-    "wake", "audit", "audit verify", "backup create", "backup restore", "secrets rotate",
+    "wake", "iodef validate", "iodef convert", "iodef show", "audit", "audit verify",
+    "backup create", "backup restore", "secrets rotate",
 }  # fmt: skip
 CHANGES = {
     "jid allow", "jid deny", "jid remove", "jid suspend", "jid resume", "jid import",
     "device add", "device set", "device import", "device remove", "backup restore", "secrets rotate",
 }  # fmt: skip
-OFFLINE = {"serve", "check-config", "sandbox up", "sandbox down", "init", "backup restore"}
-NOTHING_TO_SHOW = {"serve", "jid export", "device export"}
+OFFLINE = {
+    "serve", "check-config", "sandbox up", "sandbox down", "init", "backup restore",
+    "iodef validate", "iodef convert", "iodef show",
+}  # fmt: skip
+NOTHING_TO_SHOW = {"serve", "jid export", "device export", "iodef convert"}
 
 
 def test_every_command_of_the_contract_is_there() -> None:
