@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -49,7 +49,7 @@ class Item:
     :ivar name: of the attribute or element in Clark notation; empty for the content.
     :ivar python: the name of the field.
     :ivar type: of one value: `str`, a type of `grid.iodef.types`, or a `Class`.
-    :ivar values: of an enumeration, in the order of the standard; empty for others.
+    :ivar values: of an enumeration; empty for others.
     :ivar required: it must be there (once at least).
     :ivar many: it may be there several times.
     :ivar implied: what its absence means, when the standard gives a default.
@@ -75,6 +75,7 @@ class Shape:
     :ivar content: the field that holds the element's text, or its mixed content.
     :ivar any_of: groups of children of which one at least must be there, in Clark notation.
     :ivar one_of: groups of children of which exactly one must be there.
+    :ivar any_order: children that follow each other in any order; the class has a field `order` for it.
     """
 
     type: type[Class]
@@ -86,6 +87,7 @@ class Shape:
     content: Item | None
     any_of: tuple[tuple[str, ...], ...]
     one_of: tuple[tuple[str, ...], ...]
+    any_order: frozenset[str]
     attribute_named: dict[str, Item]
     child_named: dict[str, Item]
 
@@ -97,6 +99,7 @@ class _Declaration:
     section: str
     any_of: Groups
     one_of: Groups
+    any_order: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,13 @@ def mixed(*, default: Any = MISSING) -> Any:
 
 
 def define(
-    namespace: str, element: str, *, section: str, any_of: Groups = (), one_of: Groups = ()
+    namespace: str,
+    element: str,
+    *,
+    section: str,
+    any_of: Groups = (),
+    one_of: Groups = (),
+    any_order: tuple[str, ...] = (),
 ) -> Callable[[type[C]], type[C]]:
     """Make a dataclass of a declaration, and remember what it stands for.
 
@@ -154,13 +163,15 @@ def define(
     :param section: of the standard, for example ``3.12.1``.
     :param any_of: children of which at least one must be there; or several such groups.
     :param one_of: children of which exactly one must be there.
+    :param any_order: children that may be mixed with each other. Such a class declares ``order: tuple[str, ...] =
+        ()``: the names of these children in the order of the document, empty when it is that of the fields.
     """
 
     def decorate(declared: type[C]) -> type[C]:
         made: Any = dataclass(frozen=True, slots=True, kw_only=True)(declared)
         name = clark(element, namespace) if element else ""
         home = name[1:].partition("}")[0] if name else namespace
-        made._declaration = _Declaration(home, name, section, any_of, one_of)
+        made._declaration = _Declaration(home, name, section, any_of, one_of, any_order)
         _packages[made.__module__.rpartition(".")[0]][made.__name__] = made
         return made  # type: ignore[no-any-return]
 
@@ -195,9 +206,16 @@ def _shape(declared: type[Class]) -> Shape:
         content=next((item for item in items if item.part in {Part.CONTENT, Part.MIXED}), None),
         any_of=_groups(told.any_of, told.namespace),
         one_of=_groups(told.one_of, told.namespace),
+        any_order=frozenset(clark(name, told.namespace) for name in told.any_order),
         attribute_named={item.name: item for item in attributes},
         child_named={item.name: item for item in elements},
     )
+
+
+def in_order(shape: Shape, names: Iterable[str]) -> list[str]:
+    """Clark names of children in the order in which the class declares them; unknown ones come last."""
+    places = {item.name: place for place, item in enumerate(shape.children)}
+    return sorted(names, key=lambda name: places.get(name, len(places)))
 
 
 def is_class(type_: Any) -> bool:

@@ -14,7 +14,7 @@ from lxml import etree
 from grid.iodef import demands
 from grid.iodef.demands import Broken, Rule
 from grid.iodef.errors import Problem, path_of
-from grid.iodef.names import V1, V2
+from grid.iodef.names import PREFIXES, V1, V2
 
 _COMMON: dict[str, tuple[Rule, ...]] = {
     "AdditionalData": (demands.typed_content,),
@@ -28,8 +28,8 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
     **_COMMON,
     "SoftwareReference": (demands.custom_software, demands.typed_content),
     "FileProperties": (demands.typed_content,),
-    "ApplicationHeaderField": (demands.header, demands.typed_content),
-    "EmailHeaderField": (demands.header, demands.typed_content),
+    "ApplicationHeaderField": (demands.typed_content,),
+    "EmailHeaderField": (demands.typed_content,),
     "HistoryItem": (demands.course_of_action,),
     "Expectation": (demands.course_of_action,),
     "Service": (demands.protocol,),
@@ -49,7 +49,7 @@ RULES = {V2: _qualified(_OF_V2, V2), V1: _qualified(_COMMON, V1)}
 """The rules of each version, by its namespace, and by the element that they look at."""
 
 _EXTENDED = etree.XPath(
-    "descendant-or-self::*[namespace-uri() = $namespace]"
+    "descendant-or-self::*[namespace-uri() = $namespace or namespace-uri() = $structured]"
     "[@*[normalize-space() = 'ext-value' or starts-with(local-name(), 'ext-')]]"
 )
 _OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["'](?!utf-8["']|us-ascii["'])""", re.IGNORECASE)
@@ -64,10 +64,10 @@ def broken(root: etree._Element, namespace: str, source: bytes | None) -> list[P
     rules = RULES[namespace]
     found = _problems(demands.private(root)) if root.get("private-enum-id") else []
     for element in root.iter(*rules):
-        for rule in rules[element.tag]:
+        for rule in rules[str(element.tag)]:
             found += _problems(rule(element))
     if source is None or b"ext-" in source or _hides_words(source):
-        for element in _EXTENDED(root, namespace=namespace):
+        for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
             found += _problems(demands.extensions(element))
     return found
 

@@ -142,7 +142,10 @@ class Foreign:
         """Keep an element; what follows it (its tail) does not belong to it."""
         # a copy of its own first: canonical form of a part would take over xml:* attributes of its ancestors
         alone = etree.fromstring(etree.tostring(element, with_tail=False), _PLAIN)
-        return cls(etree.tostring(alone, method="c14n"))
+        try:
+            return cls(etree.tostring(alone, method="c14n"))
+        except etree.C14NError:  # a namespace that is a relative URI, as RFC 7970 §5.2 itself has one
+            return cls(etree.tostring(alone))
 
     @cached_property
     def element(self) -> etree._Element:
@@ -164,10 +167,14 @@ LEXICAL: tuple[type[str], ...] = (
 """The types whose white space at both ends means nothing."""
 
 
+_SPECIAL = {"INF": Decimal("Infinity"), "-INF": Decimal("-Infinity"), "NaN": Decimal("NaN")}
+"""One object each: what is not a number would not even equal itself."""
+
+
 def real(text: str) -> Decimal:
     """What xs:float writes, as a number; ``INF`` included."""
     text = text.strip()
-    return Decimal({"INF": "Infinity", "-INF": "-Infinity"}.get(text, text))
+    return _SPECIAL.get(text) or Decimal(text)
 
 
 def real_text(value: Decimal) -> str:

@@ -51,8 +51,8 @@ def schema(namespace: str) -> etree.XMLSchema:
 
 
 _IDENTIFYING = frozenset(
-    {"IncidentID", "IndicatorID", "EmailTo", "TelephoneNumber", "Address", "Name", "Server", "KeyName", "Email"}
-    | {"BulkObservableList", "RegistryHandle"}
+    {"IncidentID", "IndicatorID", "EmailTo", "TelephoneNumber", "Address", "Name", "Server", "KeyName"}
+    | {"BulkObservableList", "RegistryHandle", "RecordPattern"}
 )
 """Elements that are there for their text, a string."""
 
@@ -64,7 +64,9 @@ def _require_text(root: etree._Element) -> None:
     for element in root.iter(f"{_XS}element"):
         if element.get("name") not in _IDENTIFYING:
             continue
-        for part in (element, *element.iterfind(f"{_XS}complexType/{_XS}simpleContent/{_XS}extension")):
+        inside = f"{_XS}complexType/{_XS}simpleContent/{_XS}extension"
+        names = element.iterfind(f"{inside}/{_XS}attribute[@name='name']")
+        for part in (element, *element.iterfind(inside), *names):
             for attribute in ("type", "base"):
                 if part.get(attribute) == "xs:string":
                     part.set(attribute, "iodef:RequiredText")

@@ -9,7 +9,7 @@ from typing import Any
 from lxml import etree
 
 from grid.iodef.errors import Problem, path_of
-from grid.iodef.names import PREFIXES, local, split
+from grid.iodef.names import PREFIXES, V1, V2, local, split
 
 _LONGEST = 80
 """Characters of a value that a message shows."""
@@ -41,6 +41,9 @@ _FACET = re.compile(r"\[facet '(\w+)'\] The value '(.*?)' (.*)", re.DOTALL)
 _SET = re.compile(r"is not an element of the set \{(.*)\}", re.DOTALL)
 _ATOMIC = re.compile(r"'(.*)' is not a valid value of the (?:\w+ )?(?:atomic|union|list) type '(.*?)'", re.DOTALL)
 _FIXED = re.compile(r"The value '(.*)' does not match the fixed value constraint '(.*)'", re.DOTALL)
+_OTHERS_TYPE = re.compile(
+    r"The QName value '.*' of the xsi:type attribute does not resolve|The type definition is absent", re.DOTALL
+)
 _SUBJECT = re.compile(r"Element '(?:[^']*)'(?:, attribute '([^']*)')?: ", re.DOTALL)
 
 
@@ -64,11 +67,16 @@ def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
     """
     found: list[Problem] = []
     explained: set[str] = set()
+    prefixes: dict[str, str] = {}
     for entry in log:
+        if _OTHERS_TYPE.search(entry.message) and not _of_iodef(entry.message):
+            continue  # the type of an element that we do not know: XML Schema takes it as it is, libxml2 does not
         subject = _SUBJECT.match(entry.message)
         attribute = subject[1] or "" if subject else ""
         text = entry.message[subject.end() :] if subject else entry.message
-        place = _at(entry, root)
+        if entry.path and ":" in entry.path and not prefixes:
+            prefixes = _prefixes(root)
+        place = _at(entry.path, root, prefixes)
         path = path_of(place, attribute) if place is not None else ""
         missing = re.match(r"The attribute '(.*?)' (is required but missing|is not allowed)", text)
         if missing and place is not None:
@@ -81,14 +89,23 @@ def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
     return found
 
 
-def _at(entry: Any, root: etree._Element) -> etree._Element | None:
-    if not entry.path:
+def _prefixes(root: etree._Element) -> dict[str, str]:
+    """The prefixes that libxml2's paths use: those of the document."""
+    return {prefix: uri for element in root.iter() for prefix, uri in element.nsmap.items() if prefix}
+
+
+def _at(path: str | None, root: etree._Element, prefixes: dict[str, str]) -> etree._Element:
+    if not path:
         return root
     try:
-        found = root.getroottree().xpath(entry.path)
+        found = root.getroottree().xpath(path, namespaces=prefixes or None)
     except etree.XPathError:
         return root
     return found[0] if isinstance(found, list) and found and isinstance(found[0], etree._Element) else root
+
+
+def _of_iodef(message: str) -> bool:
+    return any(f"Element '{{{uri}}}" in message for uri in (V1, V2, *PREFIXES.values()))
 
 
 def _message(text: str, place: etree._Element | None) -> str:
@@ -115,19 +132,18 @@ def _structure(text: str, place: etree._Element | None) -> str:
         return f"{name} is not complete{wanted}"
     if "No matching global" in text:
         return f"found {name}; it is not one of the classes of IODEF"
-    if (
-        "Character content" in text
-        or "character content" in text
-        or "not allowed, because the content type is empty" in text
-    ):
-        return f"found text or elements in {name}; {_allowed(text)}"
+    if _INSIDE.search(text):
+        return f"found text or elements in {name}; expected {_allowed(text)}"
     return ""
+
+
+_INSIDE = re.compile(r"(?:character|element) content .*?not allowed", re.IGNORECASE)
 
 
 def _allowed(text: str) -> str:
     if "empty" in text:
-        return "expected none: it has attributes only"
-    return "expected child elements only" if "element-only" in text else "expected text only"
+        return "nothing: it has attributes only"
+    return "child elements only" if "element-only" in text else "text only"
 
 
 def _value(text: str, _place: etree._Element | None) -> str:
@@ -135,10 +151,10 @@ def _value(text: str, _place: etree._Element | None) -> str:
     if facet and (values := _SET.search(facet[3])):
         return f"found {shown(facet[2])}; expected one of: {', '.join(_quoted(values[1]))}"
     if facet:
-        kind = re.search(r"'([^']*)'\.?$", facet[3])
-        if facet[1] == "minLength":
-            return f"found {shown(facet[2])}; expected text that is not empty"
-        return f"found {shown(facet[2])}; expected {_pattern(facet[3], kind)}"
+        return f"found {shown(facet[2])}; expected {_within(facet[1], facet[3])}"
+    length = re.match(r"\[facet '(?:min)?[lL]ength'\]", text)
+    if length:
+        return "found no text; expected some"
     fixed = _FIXED.match(text)
     if fixed:
         return f"found {shown(fixed[1])}; expected {fixed[2]!r}"
@@ -149,12 +165,25 @@ def _value(text: str, _place: etree._Element | None) -> str:
     return ""
 
 
-def _pattern(told: str, kind: re.Match[str] | None) -> str:
-    if "+" in told and "14" in told and ":" in told:
-        return _TYPES["TimezoneType"]
-    if "\\d" in told and "," in told:
-        return _TYPES["PortlistType"]
-    return f"the form {kind[1]}" if kind else "another form"
+_PATTERNS = {
+    "[0-5][0-9]": _TYPES["TimezoneType"],
+    "\\d+(\\-\\d+)?(,": _TYPES["PortlistType"],
+    "INF": _TYPES["float"],
+}
+"""How the forms are called that a pattern with these characters describes."""
+
+
+def _within(facet: str, told: str) -> str:
+    """What a facet of a data type accepts."""
+    bound = re.search(r"'([^']*)'", told)
+    limit = bound[1] if bound else ""
+    if facet == "minLength":
+        return "text that is not empty"
+    if facet in {"minExclusive", "maxExclusive"}:
+        return f"{'more' if facet.startswith('min') else 'less'} than {limit}"
+    if facet in {"minInclusive", "maxInclusive"}:
+        return f"{limit} or {'more' if facet.startswith('min') else 'less'}"
+    return next((name for mark, name in _PATTERNS.items() if mark in told), f"the form {limit}")
 
 
 def _quoted(values: str) -> Iterator[str]:
@@ -175,7 +204,7 @@ def _names(names: str, place: etree._Element | None) -> str:
 
 def _readable(name: str) -> str:
     namespace, short = split(name)
-    prefix = next((prefix for prefix, uri in PREFIXES.items() if uri == namespace), "")
+    prefix = next((prefix for prefix, uri in PREFIXES.items() if uri == namespace and prefix != "iodef"), "")
     if short.startswith("##") or short.endswith("*"):
         return "an element of an extension"
     return f"{prefix}:{short}" if prefix else short

@@ -75,14 +75,17 @@ class Confidence(Class):
     ext_rating: str | None = attribute("ext-rating", default=None)
 
 
-@iodef(
-    "Assessment",
-    section="3.12",
-    any_of=("SystemImpact", "BusinessImpact", "TimeImpact", "MonetaryImpact", "IntendedImpact"),
-)
-class Assessment(Class):
-    """The consequences of the incident, at least one of them, actual or potential."""
+_IMPACTS = ("SystemImpact", "BusinessImpact", "TimeImpact", "MonetaryImpact", "IntendedImpact")
 
+
+@iodef("Assessment", section="3.12", any_of=_IMPACTS, any_order=_IMPACTS)
+class Assessment(Class):
+    """The consequences of the incident, at least one of them, actual or potential.
+
+    :ivar order: the names of the impacts as they follow each other; empty when they come by kind, as declared here.
+    """
+
+    order: tuple[str, ...] = ()
     occurrence: Occurrence | None = attribute("occurrence", default=None)
     restriction: Restriction | None = attribute("restriction", default=None)
     ext_restriction: str | None = attribute("ext-restriction", default=None)

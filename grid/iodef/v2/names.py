@@ -17,7 +17,12 @@ C = TypeVar("C")
     frozen_default=True, kw_only_default=True, field_specifiers=(attribute, child, children, content, mixed)
 )
 def iodef(
-    element: str = "", *, section: str, any_of: Groups = (), one_of: Groups = ()
+    element: str = "",
+    *,
+    section: str,
+    any_of: Groups = (),
+    one_of: Groups = (),
+    any_order: tuple[str, ...] = (),
 ) -> Callable[[type[C]], type[C]]:
     """Declare a class of RFC 7970; see `grid.iodef.fields.define`."""
-    return define(NAMESPACE, element, section=section, any_of=any_of, one_of=one_of)
+    return define(NAMESPACE, element, section=section, any_of=any_of, one_of=one_of, any_order=any_order)
