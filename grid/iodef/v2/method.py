@@ -9,7 +9,7 @@ from __future__ import annotations
 from grid.iodef.fields import Class, attribute, child, children, mixed
 from grid.iodef.types import ID, URL, Foreign, NCName
 from grid.iodef.v2.common import Extension, MLString
-from grid.iodef.v2.enums import Restriction
+from grid.iodef.v2.enums import DType, Restriction
 from grid.iodef.v2.names import iodef
 
 
@@ -36,6 +36,7 @@ class RawData(Class):
     """A whole document of the notation that the holder's `spec_id` names, kept exactly."""
 
     content: tuple[str | Foreign, ...] = mixed()
+    dtype: DType | None = attribute("dtype", default=None)  # what RFC 8727 tells has none; documents of RFC 7203 do
 
 
 @iodef("sci:Platform", section="RFC 7203, section 4.4")

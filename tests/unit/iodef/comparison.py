@@ -78,7 +78,14 @@ def allowed(shape: Shape) -> Term:
     """The sequences of children that a class of the model stands for."""
     names = [item.name for item in shape.children]
     anything = star(alt(map(one, names)))
-    terms = [seq(*(times(one(item.name), int(item.required), item.many) for item in shape.children))]
+    mixable = star(alt(map(one, shape.any_order)))
+    parts = []
+    for item in shape.children:
+        if item.name not in shape.any_order:
+            parts.append(times(one(item.name), int(item.required), item.many))
+        elif mixable not in parts:  # in the place of the first of them
+            parts.append(mixable)
+    terms = [seq(*parts)]
     terms += [seq(anything, alt(map(one, group)), anything) for group in shape.any_of]
     for group in shape.one_of:
         kinds = []
@@ -133,7 +140,9 @@ def _text(shape: Shape, element: Element) -> Iterator[str]:
     content = shape.content
     if element.open != (content is not None and content.part is Part.MIXED):
         yield "open to other elements in one of schema and model only"
-    elif not element.open:
+    if element.open_attributes:
+        yield "any attribute is allowed in the schema only"
+    if not element.open:
         model_has = content.type if content is not None else None
         if PYTHON.get(element.text) is not model_has:
             yield f"text is {element.text or 'not there'} in the schema, {model_has} in the model"

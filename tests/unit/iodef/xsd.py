@@ -40,6 +40,7 @@ class Element:
     :ivar text: the type of its text, when it has text and no children.
     :ivar words: the sequences of children; `children` are their declarations by name.
     :ivar open: any element may stand in it, between text.
+    :ivar open_attributes: it may have any attribute.
     """
 
     section: str
@@ -48,6 +49,7 @@ class Element:
     words: Term = EMPTY
     children: dict[str, Node] = field(default_factory=dict)
     open: bool = False
+    open_attributes: bool = False
 
 
 class Schema:
@@ -135,7 +137,9 @@ class Schema:
             elif kind in _PARTICLES:
                 if not made.open:
                     made.words = self._words(part, made)
-            elif kind not in {"annotation", "anyAttribute"}:
+            elif kind == "anyAttribute":
+                made.open_attributes = True
+            elif kind != "annotation":
                 raise NotImplementedError(kind)
 
     def _attribute(self, node: Node, made: Element) -> None:
