@@ -99,6 +99,9 @@ EXACTLY_ONE = {
     "Service": "Port Portlist",  # 3.17: "Either a Port or Portlist class MUST be specified"
 }
 
+IN_ANY_ORDER = {"Impact", "TimeImpact", "MonetaryImpact"}
+"""3.10: "at least one instance of the possible three impact classes", which may come mixed, as in IODEF 2.0."""
+
 DECIDED = {"Impact@lang", "PostalAddress@lang", "NodeRole@lang"}
 """Attributes that the text calls required and that are optional here: section 6 has them inherited, and no Impact of
 section 7 has one."""
