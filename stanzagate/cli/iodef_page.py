@@ -25,6 +25,8 @@ WIDEST = 100
 LABEL = 13
 SHOWN = 12
 """So many entries of a long list are shown."""
+LONGEST = 4000
+"""So many characters of one entry are shown; the body of a mail may have millions."""
 
 T = TypeVar("T")
 Row = tuple[str, str]
@@ -125,7 +127,7 @@ class _Page:
 
     def _reporter(self, incident: Incident) -> str:
         """Who made the document (RFC 7970 §3.9, role creator); else whose number it has (§3.4)."""
-        creators = [each for each in incident.contacts if each.role == "creator"]
+        creators = [each for each in incident.contacts if each.role == "creator" and _party(each)]
         return "; ".join(self._marked(_party(each), each.restriction) for each in creators) or incident.name or "?"
 
     def _times(self, times: dict[str, Moment]) -> Iterator[Row]:
@@ -152,7 +154,7 @@ class _Page:
         notes = [f"severity {wish.severity}"] if wish.severity else []
         notes += [f"event {wish.event}"] if wish.event else []
         about = f" ({', '.join(notes)})" if notes else ""
-        by = f"\nby {_party(wish.contact)}" if wish.contact else ""
+        by = f"\nby {_party(wish.contact) or wish.contact.role}" if wish.contact else ""
         span = [f"\n{name} {_time(time)}" for name, time in (("not before", wish.start), ("until", wish.end)) if time]
         text = "".join(f"\n{each}" for each in wish.description)
         return "", self._marked(f"{wish.action.upper()}{about}{text}{by}{''.join(span)}", wish.restriction)
@@ -229,6 +231,8 @@ class _Page:
         """A label and its text beside it; below it where there is little room. Nothing when there is no text."""
         if not text:
             return
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}\n... and {len(text) - LONGEST} more characters; --json shows all"
         beside = bool(label) and not self.narrow
         left = " " * indent
         if label and self.narrow:
@@ -273,7 +277,7 @@ def _telling(event: Event) -> bool:
 
 def _party(contact: Contact) -> str:
     reach = (*contact.email, *contact.telephone)
-    return ", ".join((*contact.names, *reach)) or contact.role or "somebody"
+    return ", ".join((*contact.names, *reach))
 
 
 def _address(value: str, category: str) -> str:

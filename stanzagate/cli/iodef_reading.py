@@ -167,16 +167,15 @@ def moment(element: Element | None) -> Moment | None:
     return Moment(given=given, utc=utc)
 
 
-def facts(element: Element | None, *, leave_out: tuple[str, ...] = ()) -> tuple[str, ...]:
+def facts(element: Element | None) -> tuple[str, ...]:
     """Everything in an element as ``name: value``, for what the page has no better form for."""
     found = []
     for each in element.iter("{*}*") if element is not None else ():
-        if local(each) in leave_out:
-            continue
         notes = [f"{key.rpartition('}')[2]}={value}" for key, value in each.items() if _telling(key, value)]
         value = " ".join((each.text or "").split()) if len(each) else text(each)
         if value or notes:
-            found.append(f"{local(each)}: {' '.join([value, *notes]).strip()}")
+            name = "" if each is element else f"{local(each)}: "
+            found.append(f"{name}{' '.join(filter(None, [value, *notes]))}")
     return tuple(found)
 
 

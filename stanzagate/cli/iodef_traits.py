@@ -158,7 +158,7 @@ def _small(number: str) -> bool:
 def indicator(element: Element) -> Indicator:
     """An ``Indicator`` element (RFC 7970 §3.29)."""
     number = child(element, "IndicatorID")
-    bulk = next(element.iter("{*}BulkObservable"), None)
+    bulk = child(child(element, "Observable"), "BulkObservable")
     return Indicator(
         id=text(number),
         name=(number.get("name") or "") if number is not None else "",

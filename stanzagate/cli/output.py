@@ -53,7 +53,7 @@ def tell(text: str) -> None:
 
 def document(data: Any) -> None:
     """The one JSON document of a command."""
-    json.dump(data, sys.stdout, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
     sys.stdout.write("\n")
 
 
