@@ -94,7 +94,7 @@ def _problems(content: bytes) -> Sequence[Problem]:
     from grid import iodef  # noqa: PLC0415
 
     if form_of(content) is Form.XML:
-        return iodef.validate(iodef.parse(content))
+        return iodef.validate(iodef.parse(content), source=content)
     from grid.iodef.json import from_json  # noqa: PLC0415
 
     from_json(content)
@@ -193,7 +193,7 @@ def _document(name: str) -> tuple[Element, Sequence[Problem]]:
             return iodef.write(from_json(content)), []
         tree = iodef.parse(content)
         root = tree.getroot()
-        problems = iodef.validate(tree)
+        problems = iodef.validate(tree, source=content)
     except InputError as error:
         raise _of(name, error) from None
     if not any(True for _ in root.iterchildren("{*}Incident")):

@@ -40,6 +40,8 @@ def read(name: str, limit: int) -> bytes:
     """
     try:
         if name == STANDARD:
+            if sys.stdin is None:  # it was closed before we began
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             return _bounded(sys.stdin.fileno(), name, limit)
         # without O_NONBLOCK, opening a FIFO would wait until somebody opens the other end
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

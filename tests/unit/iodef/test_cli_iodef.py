@@ -168,6 +168,9 @@ def test_standard_input_is_a_file_but_only_once(in_json: Path) -> None:
     assert (result.returncode, json.loads(result.stdout)) == (0, [{"file": "-", "valid": True, "errors": []}])
     result = run("validate", "-", str(in_json), content=b"")
     assert result.returncode == 1 and result.stdout.startswith(b"-: It is empty")
+    closed = f"exec {sys.executable} -m stanzagate iodef validate - <&-"
+    result = subprocess.run(["bash", "-c", closed], capture_output=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (1, b"") and result.stdout.startswith(b"-: cannot be read: Bad file")
     result = run("validate", "-", "-")
     assert result.returncode == 2 and b"only once" in result.stderr
 

@@ -245,6 +245,16 @@ def test_nothing_in_a_document_can_play_tricks_on_a_terminal(tmp_path: Path, cap
     assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
 
 
+def test_a_terminal_escape_in_json_is_refused(tmp_path: Path, capsys: Said) -> None:
+    """JSON can carry what XML cannot."""
+    file = tmp_path / "evil.json"
+    assert main(["iodef", "convert", str(MINIMAL), "-o", str(file)]) == 0
+    file.write_text(file.read_text().replace("492382", "\\u001b]0;owned\\u0007"))
+    assert main(["iodef", "show", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "/Incident/0/IncidentID/id" in err and "\x1b" not in err
+
+
 def test_hostile_structure_is_laid_out_too() -> None:
     deep = "<EventData>" * 200 + "<Description>bottom</Description>" + "</EventData>" * 200
     found = summary(document(rest=deep))
