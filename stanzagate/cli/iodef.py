@@ -81,7 +81,8 @@ def _checked(name: str) -> Sequence[Problem]:
     except Invalid as error:
         return error.problems
     except InputError as error:
-        return [Problem(0, "", error.message.removeprefix(f"{name} "))]
+        sentence = error.message.removeprefix(f"{name} ")
+        return [Problem(0, "", f"{sentence[:1].lower()}{sentence[1:].removesuffix('.')}")]
 
 
 def _content(name: str) -> bytes:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
+from grid.iodef.attributes import disclosure
 from stanzagate.cli.iodef_layout import wrap
 from stanzagate.cli.iodef_parts import Contact, Expectation, HistoryItem, Impact
-from stanzagate.cli.iodef_reading import LEVELS, Moment, Note
+from stanzagate.cli.iodef_reading import Moment, Note
 from stanzagate.cli.iodef_summary import Event, Incident
 from stanzagate.cli.iodef_traits import PLAIN_ADDRESSES, Indicator, System
 from stanzagate.cli.output import plain
@@ -98,7 +99,7 @@ class _Page:
         count = f" ({place})" if place else ""
         for line in wrap(f"Incident {incident.id or '(without number)'}{count}", self.width):
             yield Line(line, strong=True)
-        level = LEVELS.get(incident.restriction, incident.restriction)
+        level = disclosure(incident.restriction)
         meaning = HANDLING.get(level, "a rule of its sender")
         also = "" if level == incident.restriction else f" ({level})"
         stated = "" if incident.restriction_stated else " (not stated; this is the default)"
@@ -266,7 +267,7 @@ class _Page:
         :param around: the restriction of what it stands in; empty for the incident's.
         """
         around = around or self.handling
-        same = not restriction or LEVELS.get(restriction, restriction) == LEVELS.get(around, around)
+        same = not restriction or disclosure(restriction) == disclosure(around)
         return text if same else f"[{restriction.upper()}] {text}"
 
 

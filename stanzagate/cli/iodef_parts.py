@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grid.iodef.attributes import SEVERITIES
 from stanzagate.cli.iodef_reading import (
     Moment,
     child,
@@ -27,7 +28,6 @@ from stanzagate.cli.iodef_traits import contents, counter
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-SEVERITIES = ("none", "low", "medium", "high")
 IMPACTS = {
     "Impact": "impact", "SystemImpact": "system", "BusinessImpact": "business", "IntendedImpact": "intended",
     "TimeImpact": "time", "MonetaryImpact": "money",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from grid.iodef.attributes import disclosure
 from grid.iodef.types import DateTime
 
 if TYPE_CHECKING:
@@ -20,15 +21,8 @@ if TYPE_CHECKING:
 LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 EXTENDED = "ext-value"
 
-LEVELS = {
-    "public": "public", "white": "public",
-    "partner": "partner", "green": "partner",
-    "need-to-know": "need-to-know", "amber": "need-to-know",
-    "private": "private", "red": "private",
-}  # fmt: skip
-"""What each restriction means, by the names of RFC 5070 (RFC 7970 §3.3.1: values 6 to 9 are "same as")."""
-
 STRICTNESS = ("public", "partner", "need-to-know", "private")
+"""The restrictions that can be compared, from the least to the most strict (RFC 7970 §3.3.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,16 +131,15 @@ def restriction(element: Element | None) -> str:
 def stricter(element: Element) -> str:
     """The strictest restriction within an element, when it is stricter than the element's own, else empty.
 
-    One that is not in the standard's order (``default``, an extension) is not compared.
+    One that has no place in the standard's order (``default``, an extension) is taken for less strict than
+    ``need-to-know``, so that it hides no stricter part and no laxer part stands for it.
     """
-    found = {LEVELS[value] for each in element.iter("{*}*") if (value := choice(each, "restriction")) in LEVELS}
-    strictest = max(found, key=_rank, default="")
-    own = LEVELS.get(restriction(element))
-    return strictest if strictest and (own is None or _rank(strictest) > _rank(own)) else ""
-
-
-def _rank(level: str) -> int:
-    return STRICTNESS.index(level)
+    found = {disclosure(choice(each, "restriction")) for each in element.iter("{*}*")}
+    strictest = max(found.intersection(STRICTNESS), key=STRICTNESS.index, default="")
+    own = disclosure(restriction(element))
+    if not strictest or STRICTNESS.index(strictest) <= STRICTNESS.index(own if own in STRICTNESS else "partner"):
+        return ""
+    return strictest
 
 
 def handling(element: Element) -> str:

@@ -93,8 +93,7 @@ def form_of(content: bytes) -> Form:
         return Form.XML
     if start[0] in "{[":
         return Form.JSON
-    shown = plain(start[:20])
-    raise InputError(f"It is neither XML nor JSON: it begins with {shown!r}.")
+    raise InputError(f"It is neither XML nor JSON: it begins with '{plain(start[:12])}'.")
 
 
 def _beginning(content: bytes) -> str:

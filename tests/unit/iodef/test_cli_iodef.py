@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_told_and_the_others_are_looked_at(tmp_path: Path
     assert main(["iodef", "validate", *files, str(MINIMAL)]) == 1
     out, err = capsys.readouterr()
     assert out.isprintable() is False and "\x1b" not in out and err == ""  # lines, and nothing else unprintable
-    assert f"{tmp_path / 'none'}: cannot be read: No such file or directory.\n" in out
+    assert f"{tmp_path / 'none'}: cannot be read: No such file or directory\n" in out
 
 
 def test_what_is_too_large_is_not_read(tmp_path: Path, capsys: Said) -> None:
@@ -145,7 +145,7 @@ def test_a_fifo_is_read_and_one_without_a_writer_holds_nothing_up(
     assert (piped.returncode, piped.stdout) == (0, "1 file: valid.\n"), piped.stderr
     monkeypatch.setattr(iodef_source, "WRITER_SECONDS", 0)
     assert main(["iodef", "validate", str(fifo), str(MINIMAL)]) == 1
-    assert capsys.readouterr().out.endswith("nobody wrote to it.\n2 files: 1 valid, 1 not valid (1 problem).\n")
+    assert capsys.readouterr().out.endswith("nobody wrote to it\n2 files: 1 valid, 1 not valid (1 problem).\n")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1"])
@@ -167,7 +167,7 @@ def test_standard_input_is_a_file_but_only_once(in_json: Path) -> None:
     result = run("validate", "-", "--json", content=MINIMAL.read_bytes())
     assert (result.returncode, json.loads(result.stdout)) == (0, [{"file": "-", "valid": True, "errors": []}])
     result = run("validate", "-", str(in_json), content=b"")
-    assert result.returncode == 1 and result.stdout.startswith(b"-: It is empty")
+    assert result.returncode == 1 and result.stdout.startswith(b"-: it is empty")
     closed = f"exec {sys.executable} -m stanzagate iodef validate - <&-"
     result = subprocess.run(["bash", "-c", closed], capture_output=True, check=False, timeout=60)
     assert (result.returncode, result.stderr) == (1, b"") and result.stdout.startswith(b"-: cannot be read: Bad file")

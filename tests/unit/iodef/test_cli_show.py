@@ -180,6 +180,17 @@ def test_a_restriction_is_inherited_until_there_is_another() -> None:
     )  # as strict as the strictest of what is told
 
 
+def test_a_laxer_part_never_stands_for_what_it_is_part_of() -> None:
+    system = """<EventData><Flow><System category="source"{}><Node><Address category="ipv4-addr">192.0.2.1</Address></Node>
+    <AdditionalData dtype="string" restriction="{}">x</AdditionalData></System></Flow></EventData>"""
+    for own, part, wanted in (
+        ("default", "public", "default"), ("default", "red", "private"), ("red", "public", "red"),
+        ("green", "amber", "need-to-know"),
+    ):  # fmt: skip
+        found = summary(document(rest=system.format(f' restriction="{own}"', part)))
+        assert found.systems[0].restriction == wanted
+
+
 def test_an_extended_restriction_is_shown_by_its_own_name() -> None:
     text = document(attributes=' restriction="ext-value" ext-restriction="orchid"')
     assert "HANDLING      ORCHID: a rule of its sender" in lines(text)
