@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,7 +27,10 @@ class Broken(NamedTuple):
     message: str
 
 
-Rule = Callable[[etree._Element], Iterator[Broken]]
+Rule = Callable[[etree._Element], Sequence[Broken]]
+"""Mostly it finds nothing, and is fast then."""
+
+NOTHING: tuple[Broken, ...] = ()
 
 EXT = "ext-value"
 HIGHEST_PORT = 65535
@@ -48,27 +51,35 @@ def _value(element: etree._Element, attribute: str) -> str:
     return (element.get(attribute) or "").strip()
 
 
+def _found(element: etree._Element, what: str, attribute: str = "") -> list[Broken]:
+    return [Broken(element, attribute, f"found {what}")]
+
+
 def _part(element: etree._Element, name: str) -> etree._Element | None:
     return element.find(f"{{{split(str(element.tag))[0]}}}{name}")
 
 
 EXTENSIBLE = frozenset(
-    {"SpecID", "action", "category", "domain-status", "dtype", "duration", "metric", "offsetunit", "operator"}
+    {"action", "category", "domain-status", "dtype", "duration", "metric", "offsetunit", "operator"}
     | {"ownership", "purpose", "rating", "registry", "registryaction", "restriction", "role", "scope", "severity"}
     | {"source", "spec-name", "status", "system-status", "type", "unit"}
 )
 """The attributes that have an ext- partner, here or there. None of them is free text anywhere."""
 
 
-def extensions(element: etree._Element) -> Iterator[Broken]:
+def extensions(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §5.1.1, RFC 5070 §5.1: an ext- attribute goes with ext-value, and ext-value with an ext- attribute."""
+    found = []
     for key, value in element.attrib.items():
         name = str(key)
         partner = name.removeprefix("ext-")
         if name in EXTENSIBLE and value.strip() == EXT and not _value(element, f"ext-{name}"):
-            yield Broken(element, name, f"found {EXT!r}; expected the value in the attribute ext-{name} as well")
+            found.append(
+                Broken(element, name, f"found {EXT!r}; expected the value in the attribute ext-{name} as well")
+            )
         if partner != name and partner in EXTENSIBLE and _value(element, partner) != EXT:
-            yield Broken(element, name, f"found {name}; it is allowed only beside {partner}={EXT!r}")
+            found.append(Broken(element, name, f"found {name}; it is allowed only beside {partner}={EXT!r}"))
+    return found
 
 
 def _is(pattern: re.Pattern[str]) -> Callable[[str], bool]:
@@ -124,117 +135,134 @@ _FITS: dict[str, tuple[Callable[[str], bool], str]] = {
 """What text of a dtype looks like; other texts are free."""
 
 
-def typed_content(element: etree._Element) -> Iterator[Broken]:
+def typed_content(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §2.15.1, §2.16 and §5.2, RFC 5070 §3.6 and §5.2: an extension has the content that its dtype names."""
-    dtype = (element.get("dtype") or "string").strip()
+    dtype = element.get("dtype")
+    if dtype == "string" and not len(element):
+        return NOTHING
+    dtype = (dtype or "string").strip()
     if dtype not in {"xml", EXT} and len(element):
-        yield Broken(element[0], "", f"found an element; the content of {_name(element)} is of dtype {dtype!r}")
-    elif dtype in _FITS and not _FITS[dtype][0](element.text or ""):
-        yield Broken(element, "", f"found {shown(element.text or '')}; expected {_FITS[dtype][1]} (dtype {dtype!r})")
+        what = f"found an element; the content of {_name(element)} is of dtype {dtype!r}"
+        return [Broken(element[0], "", what)]
+    if dtype in _FITS and not _FITS[dtype][0](element.text or ""):
+        return _found(element, f"{shown(element.text or '')}; expected {_FITS[dtype][1]} (dtype {dtype!r})")
+    return NOTHING
 
 
-def ports(element: etree._Element) -> Iterator[Broken]:
+def ports(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §2.9 and §3.20: ports are numbers that a port can have, ranges go upwards."""
     text = (element.text or "").strip()
+    if text.isdecimal() and text.isascii() and len(text) < 5:
+        return NOTHING
     if not _PORTS.fullmatch(text):
         if re.fullmatch(r"[-+\d,]+", text):  # anything else is for the schema to refuse
-            yield Broken(
-                element, "", f"found {shown(text)}; expected ports from 0 to {HIGHEST_PORT}, in ASCII digits"
-            )
-        return
+            return _found(element, f"{shown(text)}; expected ports from 0 to {HIGHEST_PORT}, in ASCII digits")
+        return NOTHING
     for part in text.removeprefix("+").split(","):
         first, _, last = part.partition("-")
-        if int(last or first) > HIGHEST_PORT or int(first) > HIGHEST_PORT:
-            yield Broken(element, "", f"found {shown(part)}; expected ports from 0 to {HIGHEST_PORT}")
-        elif last and int(last) < int(first):
-            yield Broken(element, "", f"found {shown(part)}; expected the lower port first")
+        if max(int(first), int(last or first)) > HIGHEST_PORT:
+            return _found(element, f"{shown(part)}; expected ports from 0 to {HIGHEST_PORT}")
+        if last and int(last) < int(first):
+            return _found(element, f"{shown(part)}; expected the lower port first")
+    return NOTHING
 
 
-def confidence(element: etree._Element) -> Iterator[Broken]:
+def confidence(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.12.5, RFC 5070 §3.10.4: a number when the rating is numeric, otherwise nothing."""
     numeric = _value(element, "rating") == "numeric"
     text = (element.text or "").strip()
     if numeric and not text:
-        yield Broken(element, "", "Confidence is empty; with rating 'numeric' expected a number")
-    elif text and not numeric:
-        yield Broken(element, "", f"found {shown(text)}; expected nothing, because the rating is not 'numeric'")
+        return [Broken(element, "", "Confidence is empty; with rating 'numeric' expected a number")]
+    if text and not numeric:
+        return _found(element, f"{shown(text)}; expected nothing, because the rating is not 'numeric'")
+    return NOTHING
 
 
-def private(root: etree._Element) -> Iterator[Broken]:
-    """§3.1: private-enum-id goes with private-enum-name."""
-    if root.get("private-enum-id") is not None and not _value(root, "private-enum-name"):
-        yield Broken(root, "private-enum-id", "found private-enum-id; expected private-enum-name as well")
+def private(root: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.1: private-enum-id goes with private-enum-name."""
+    if root.get("private-enum-id") is None or _value(root, "private-enum-name"):
+        return NOTHING
+    return _found(root, "private-enum-id; expected private-enum-name as well", "private-enum-id")
 
 
-def custom_software(element: etree._Element) -> Iterator[Broken]:
-    """§2.15.1: a custom specification says of what data type it is."""
+def custom_software(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §2.15.1: a custom specification says of what data type it is."""
     if _value(element, "spec-name") == "custom" and element.get("dtype") is None:
-        yield Broken(element, "", "found spec-name 'custom'; expected the attribute dtype as well")
+        return _found(element, "spec-name 'custom'; expected the attribute dtype as well")
+    return NOTHING
 
 
-def course_of_action(element: etree._Element) -> Iterator[Broken]:
-    """§3.13.1 and §3.15: the action defined-coa refers to a course of action."""
+def course_of_action(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.13.1 and §3.15: the action defined-coa refers to a course of action."""
     if _value(element, "action") == "defined-coa" and _part(element, "DefinedCOA") is None:
-        yield Broken(element, "action", "found 'defined-coa'; expected a DefinedCOA in this element as well")
+        return _found(element, "'defined-coa'; expected a DefinedCOA in this element as well", "action")
+    return NOTHING
 
 
 _NUMBERED = ("Port", "Portlist", "ProtoCode", "ProtoType", "ProtoField")
 
 
-def protocol(element: etree._Element) -> Iterator[Broken]:
-    """§3.20: ports and codes mean something with a protocol only."""
-    if element.get("ip-protocol") is None:
-        found = next((name for name in _NUMBERED if _part(element, name) is not None), None)
-        if found is not None:
-            yield Broken(element, "", f"found {found} without the attribute ip-protocol; it is required with it")
+def protocol(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.20: ports and codes mean something with a protocol only."""
+    if element.get("ip-protocol") is not None:
+        return NOTHING
+    numbered = next((name for name in _NUMBERED if _part(element, name) is not None), None)
+    if numbered is None:
+        return NOTHING
+    return _found(element, f"{numbered} without the attribute ip-protocol; it is required with it")
 
 
 _TARGETED = frozenset({"file-pe-section", "file-pe-resource", "file-pdf-object"})
 
 
-def hashed(element: etree._Element) -> Iterator[Broken]:
-    """§3.26: what has been hashed is named, and with which tool where that matters."""
+def hashed(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.26: what has been hashed is named, and with which tool where that matters."""
     scope = _value(element, "scope")
     if scope in _TARGETED and _part(element, "HashTargetID") is None:
-        yield Broken(element, "scope", f"found {shown(scope)}; expected a HashTargetID in this element as well")
-    if scope == "file-pe-iat":
-        for part in element:
-            if _name(part) in {"Hash", "FuzzyHash"} and _part(part, "Application") is None:
-                yield Broken(part, "", "found no Application; expected the tool, because the scope is 'file-pe-iat'")
+        return _found(element, f"{shown(scope)}; expected a HashTargetID in this element as well", "scope")
+    if scope != "file-pe-iat":
+        return NOTHING
+    hashes = (part for part in element if _name(part) in {"Hash", "FuzzyHash"})
+    what = "found no Application; expected the tool, because the scope is 'file-pe-iat'"
+    return [Broken(part, "", what) for part in hashes if _part(part, "Application") is None]
 
 
-def bulk(element: etree._Element) -> Iterator[Broken]:
-    """§3.29.3.1: a list of hashes says of which kind they are."""
-    if _value(element, "type") == "file-hash":
-        form = _part(element, "BulkObservableFormat")
-        if form is None or _part(form, "Hash") is None:
-            yield Broken(element, "type", "found 'file-hash'; expected a Hash in BulkObservableFormat as well")
+def bulk(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.29.3.1: a list of hashes says of which kind they are."""
+    if _value(element, "type") != "file-hash":
+        return NOTHING
+    form = _part(element, "BulkObservableFormat")
+    if form is not None and _part(form, "Hash") is not None:
+        return NOTHING
+    return _found(element, "'file-hash'; expected a Hash in BulkObservableFormat as well", "type")
 
 
-def reference(element: etree._Element) -> Iterator[Broken]:
-    """§2.14, §3.29.6 and §3.29.7: a reference names something of this document."""
+def reference(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §2.14, §3.29.6 and §3.29.7: a reference names something of this document."""
     observable = _name(element) == "ObservableReference"
     uid = element.get("uid-ref")
     if uid is None:
-        if not observable and element.get("euid-ref") is None:
-            yield Broken(element, "", "found neither uid-ref nor euid-ref; expected one of them")
-        return
+        if observable or element.get("euid-ref") is not None:
+            return NOTHING
+        return _found(element, "neither uid-ref nor euid-ref; expected one of them")
     root = element.getroottree().getroot()
-    if next(iter(_OBSERVABLE(root, id=uid.strip())), None) is not None:
-        return
+    if _OBSERVABLE(root, id=uid.strip()):
+        return NOTHING
     indicators = root.iter(f"{{{V2}}}IndicatorID")
-    if observable or not any((found.text or "").strip() == uid.strip() for found in indicators):
-        what = "an observable-id" if observable else "an indicator"
-        yield Broken(element, "uid-ref", f"found {shown(uid)}; expected {what} of this document")
+    if not observable and any((found.text or "").strip() == uid.strip() for found in indicators):
+        return NOTHING
+    what = "an observable-id" if observable else "an indicator"
+    return _found(element, f"{shown(uid)}; expected {what} of this document", "uid-ref")
 
 
 _OPERANDS = ("IndicatorExpression", "Observable", "ObservableReference", "IndicatorReference")
 
 
-def expression(element: etree._Element) -> Iterator[Broken]:
-    """§3.29.5: no algebraic expression that is none."""
+def expression(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.29.5: no algebraic expression that is none."""
     operands = sum(1 for part in element if _name(part) in _OPERANDS)
     if not len(element):
-        yield Broken(element, "", f"found nothing to operate on; expected one of: {', '.join(_OPERANDS)}")
-    elif operands > 1 and _value(element, "operator") == "not":
-        yield Broken(element, "operator", f"found 'not' with {operands} operands; expected one")
+        return _found(element, f"nothing to operate on; expected one of: {', '.join(_OPERANDS)}")
+    if operands > 1 and _value(element, "operator") == "not":
+        return _found(element, f"'not' with {operands} operands; expected one", "operator")
+    return NOTHING

@@ -41,8 +41,8 @@ _PARSER = etree.XMLParser(
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<")
 """How a source in UTF-16 or UTF-32 begins."""
 
-_SKIPPED = {b"<!--": b"-->", b"<?": b"?>"}
-"""What may stand before a DOCTYPE: how it begins and ends."""
+_BEFORE = (b"<?", b"<!--")
+"""How that begins which may stand before a DOCTYPE."""
 
 
 def parse(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
@@ -54,7 +54,7 @@ def parse(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
     """
     if len(source) > limits.size:
         raise _refused(0, f"{len(source):,} bytes are more than the {limits.size:,} that are allowed")
-    if (b"<!D" in source or b"\0" in source[:4]) and _has_doctype(source):
+    if _has_doctype(source):
         raise _refused(1, "a DOCTYPE is not allowed: neither entities nor DTDs are used (restricted XML)")
     try:
         root = etree.fromstring(source, _PARSER)
@@ -69,17 +69,14 @@ def parse(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
 
 
 def _has_doctype(source: bytes) -> bool:
-    """Whether there is a DOCTYPE before the first tag; comments may hold what looks like one."""
+    """Whether there is a DOCTYPE before the first tag; comments and texts may hold what looks like one."""
     if source.startswith(_WIDE):
         source = source.replace(b"\0", b"")
     at = source.find(b"<")
-    while at >= 0:
-        end = next((end for start, end in _SKIPPED.items() if source.startswith(start, at)), None)
-        if end is None:
-            return source.startswith(b"<!D", at)
-        after = source.find(end, at)
+    while source.startswith(_BEFORE, at) and at >= 0:
+        after = source.find(b"-->" if source.startswith(b"<!--", at) else b"?>", at)
         at = source.find(b"<", after) if after >= 0 else -1
-    return False
+    return source.startswith(b"<!", at) and at >= 0
 
 
 def _reason(source: bytes, error: etree.XMLSyntaxError) -> str:

@@ -7,19 +7,18 @@ those elements and at no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from lxml import etree
 
 from grid.iodef import demands
-from grid.iodef.demands import Broken, Rule
+from grid.iodef.demands import Rule
 from grid.iodef.errors import Problem, path_of
 from grid.iodef.names import PREFIXES, V1, V2
 
 _COMMON: dict[str, tuple[Rule, ...]] = {
     "AdditionalData": (demands.typed_content,),
     "RecordItem": (demands.typed_content,),
-    "Port": (demands.ports,),
     "Portlist": (demands.ports,),
     "Confidence": (demands.confidence,),
 }
@@ -48,6 +47,9 @@ def _qualified(rules: Mapping[str, tuple[Rule, ...]], namespace: str) -> dict[st
 RULES = {V2: _qualified(_OF_V2, V2), V1: _qualified(_COMMON, V1)}
 """The rules of each version, by its namespace, and by the element that they look at."""
 
+_SMALL = 1500
+"""Bytes of a document whose elements are looked at one by one sooner than libxml2 is told the names to look for."""
+
 _EXTENDED = etree.XPath(
     "descendant-or-self::*[namespace-uri() = $namespace or namespace-uri() = $structured]"
     "[@*[normalize-space() = 'ext-value' or starts-with(local-name(), 'ext-')]]"
@@ -55,21 +57,22 @@ _EXTENDED = etree.XPath(
 _OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["'](?!utf-8["']|us-ascii["'])""", re.IGNORECASE)
 
 
-def broken(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
+def problems(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
     """The problems of a document by the rules of its version.
 
     :param source: what the document was parsed from. Without "ext-" in it no attribute is extended, which spares the
         look at every attribute.
     """
     rules = RULES[namespace]
-    found = _problems(demands.private(root)) if root.get("private-enum-id") else []
-    for element in root.iter(*rules):
-        for rule in rules[str(element.tag)]:
-            found += _problems(rule(element))
+    broken = list(demands.private(root))
+    few = source is not None and len(source) < _SMALL
+    for element in root.iter() if few else root.iter(*rules):
+        for rule in rules.get(element.tag, ()):  # type: ignore[call-overload]  # a str
+            broken += rule(element)
     if source is None or b"ext-" in source or _hides_words(source):
         for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
-            found += _problems(demands.extensions(element))
-    return found
+            broken += demands.extensions(element)
+    return [Problem(found.element.sourceline or 0, path_of(*found[:2]), found.message) for found in broken]
 
 
 def _hides_words(source: bytes) -> bool:
@@ -77,10 +80,3 @@ def _hides_words(source: bytes) -> bool:
     if b"&" in source and b"&#" in source:  # one byte is found much faster than two
         return True
     return b"\0" in source[:64] or (source.startswith(b"<?") and _OTHER_ENCODING.match(source) is not None)
-
-
-def _problems(found: Iterable[Broken]) -> list[Problem]:
-    return [
-        Problem(broken.element.sourceline or 0, path_of(broken.element, broken.attribute), broken.message)
-        for broken in found
-    ]

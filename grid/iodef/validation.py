@@ -42,11 +42,12 @@ def schema_file(name: str) -> Path:
 def schema(namespace: str) -> etree.XMLSchema:
     """The compiled schema of a version, by its namespace. It takes some milliseconds once.
 
-    It is the published one, but for the texts of `_IDENTIFYING`: for these the standard's data type is any string,
-    and its meaning is gone when they are empty. To ask libxml2 costs nothing, a walk over the document does.
+    It is the published one with what the data types of the standard leave open and its meaning does not: texts of
+    `_IDENTIFYING` are not empty, ports are ports. To ask libxml2 costs little, a walk over the document does not.
     """
     tree = etree.parse(schema_file(_FILES[namespace]))
-    _require_text(tree.getroot())
+    _tighten(tree.getroot())
+    _loosen(tree.getroot())
     return etree.XMLSchema(tree)
 
 
@@ -57,11 +58,20 @@ _IDENTIFYING = frozenset(
 """Elements that are there for their text, a string."""
 
 
-def _require_text(root: etree._Element) -> None:
+def _loosen(root: etree._Element) -> None:
+    """Spare libxml2 the look whether a value of an enumeration is a NMTOKEN: all values of the list are."""
+    for restriction in root.iter(f"{_XS}restriction"):
+        if restriction.get("base") == "xs:NMTOKEN":
+            restriction.set("base", "xs:token")
+
+
+def _tighten(root: etree._Element) -> None:
     kind = etree.SubElement(root, f"{_XS}simpleType", name="RequiredText")
     form = etree.SubElement(kind, f"{_XS}restriction", base="xs:token")
     etree.SubElement(form, f"{_XS}minLength", value="1")
     for element in root.iter(f"{_XS}element"):
+        if element.get("name") == "Port":
+            element.set("type", "xs:unsignedShort")
         if element.get("name") not in _IDENTIFYING:
             continue
         inside = f"{_XS}complexType/{_XS}simpleContent/{_XS}extension"
@@ -104,7 +114,7 @@ def validate_element(root: etree._Element, *, source: bytes | None = None) -> li
         return [Problem(root.sourceline or 0, path_of(root), f"{wording.element(root)} is not a class of IODEF")]
     compiled = schema(namespace)
     problems = [] if compiled.validate(root) else _explained(compiled, root)
-    broken = rules.broken(root, namespace, source)
+    broken = rules.problems(root, namespace, source)
     return sorted([*problems, *broken], key=lambda problem: problem.line) if problems or broken else []
 
 

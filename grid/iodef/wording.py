@@ -23,6 +23,7 @@ _TYPES = {
     "double": "a number",
     "positiveInteger": "a whole number above 0",
     "nonNegativeInteger": "a whole number, 0 or more",
+    "unsignedShort": "a port from 0 to 65535",
     "boolean": "true or false",
     "anyURI": "a URL",
     "base64Binary": "base64",
