@@ -181,7 +181,8 @@ def test_a_restriction_is_inherited_until_there_is_another() -> None:
 
 
 def test_a_laxer_part_never_stands_for_what_it_is_part_of() -> None:
-    system = """<EventData><Flow><System category="source"{}><Node><Address category="ipv4-addr">192.0.2.1</Address></Node>
+    system = """<EventData><Flow><System category="source"{}>
+    <Node><Address category="ipv4-addr">192.0.2.1</Address></Node>
     <AdditionalData dtype="string" restriction="{}">x</AdditionalData></System></Flow></EventData>"""
     for own, part, wanted in (
         ("default", "public", "default"), ("default", "red", "private"), ("red", "public", "red"),
