@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pty
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -275,6 +277,41 @@ def test_hostile_structure_is_laid_out_too() -> None:
     assert max(map(cells, lines(document().replace("</Contact>", f"{nested}</Contact>")))) <= 80
     number = f'<EventData><Flow><System><Node/><Service ip-protocol="{"9" * 5000}"/></System></Flow></EventData>'
     assert len(summary(document(rest=number)).systems) == 1
+
+
+JUNK = ["", "  ", "ext-value", "\x9b31m", "9" * 400, "\u0663", "語" * 50, "-", "T", "2027-99-99T00:00:00Z", "x" * 300]
+NAMES = ["category", "restriction", "action", "type", "ext-type", "name", "dtype", "ip-protocol", "severity", "lang"]
+
+
+@pytest.mark.parametrize("file", ["everything-1.0.xml", "everything-2.0.xml"])
+def test_whatever_is_wrong_with_a_document_it_can_be_shown(file: str) -> None:
+    whole = etree.parse(DOCUMENTS / file).getroot()
+    chance = random.Random(file)
+    for _ in range(60):
+        root = copy.deepcopy(whole)
+        for _ in range(chance.randint(1, 25)):
+            spoil(chance.choice(list(root.iter("*"))[1:]), chance)
+        for incident in incidents(root):
+            found = [line.text for line in page(incident, 80, doubts=["spoiled"])]
+            assert max(map(cells, found)) <= 80 and all(map(str.isprintable, found))
+
+
+def spoil(element: Any, chance: random.Random) -> None:
+    """Make something of an element that no schema would accept."""
+    others = list(element.getroottree().getroot().iter("*"))[1:]
+    match chance.randrange(6):
+        case 0 if len(others) > 1:
+            element.getparent().remove(element)
+        case 1 if element.attrib:
+            del element.attrib[chance.choice(list(element.attrib))]
+        case 2:
+            element.set(chance.choice(NAMES), chance.choice(JUNK))
+        case 3:
+            element.append(copy.deepcopy(chance.choice(others)))
+        case 4:
+            element.tag = chance.choice(others).tag
+        case _:
+            element.text = chance.choice(JUNK)
 
 
 def test_thousands_of_systems_are_shortened_with_a_count() -> None:
