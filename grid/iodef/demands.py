@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from grid.iodef.names import V2, local, split
-from grid.iodef.types import DateTime
+from grid.iodef.types import DateTime, PortList
 from grid.iodef.wording import shown
 
 
@@ -165,6 +165,39 @@ def ports(element: etree._Element) -> Sequence[Broken]:
         if last and int(last) < int(first):
             return _found(element, f"{shown(part)}; expected the lower port first")
     return NOTHING
+
+
+def port_pairs(portlist: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.20, RFC 5070 §3.17: the ports of source and target correspond one by one."""
+    system = portlist.getparent()
+    system = system.getparent() if system is not None else None
+    flow = system.getparent() if system is not None else None
+    if system is None or flow is None or _name(flow) != "Flow" or _value(system, "category") != "source":
+        return NOTHING
+    lists: dict[str, list[etree._Element]] = {"source": [], "target": []}
+    systems = {"source": 0, "target": 0}
+    for each in flow:
+        category = _value(each, "category")
+        if category in lists:
+            systems[category] += 1
+            lists[category] += each.iter(str(portlist.tag))
+    if not lists["target"] or lists["source"][0] is not portlist:
+        return NOTHING
+    ours, theirs = (sum(_ports_in(found) for found in lists[side]) for side in ("source", "target"))
+    if 0 < ours != theirs:
+        return _found(portlist, f"{ours} ports; expected as many as the target of the Flow lists: {theirs}")
+    if ours > 1 and max(systems.values()) > 1:
+        return _found(
+            portlist, f"{ours} ports that correspond to others; expected one source and one target in the Flow"
+        )
+    return NOTHING
+
+
+def _ports_in(portlist: etree._Element) -> int:
+    try:
+        return sum(last - first + 1 for first, last in PortList((portlist.text or "").strip()).ranges)
+    except ValueError:
+        return 0
 
 
 def confidence(element: etree._Element) -> Sequence[Broken]:

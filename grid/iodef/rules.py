@@ -19,7 +19,7 @@ from grid.iodef.names import PREFIXES, V1, V2
 _COMMON: dict[str, tuple[Rule, ...]] = {
     "AdditionalData": (demands.typed_content,),
     "RecordItem": (demands.typed_content,),
-    "Portlist": (demands.ports,),
+    "Portlist": (demands.ports, demands.port_pairs),
     "Confidence": (demands.confidence,),
 }
 
