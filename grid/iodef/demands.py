@@ -35,7 +35,7 @@ NOTHING: tuple[Broken, ...] = ()
 EXT = "ext-value"
 HIGHEST_PORT = 65535
 
-_OBSERVABLE = etree.XPath("descendant-or-self::*[@observable-id = $id]")
+_OBSERVABLE = etree.XPath("descendant-or-self::*[normalize-space(@observable-id) = $id]")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 _PORTS = re.compile(r"\+?\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*", re.ASCII)
 _DATE_TIME = re.compile(r"(-?\d{4,})-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -200,6 +200,13 @@ def _ports_in(portlist: etree._Element) -> int:
         return 0
 
 
+def pattern(element: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §3.22.2, RFC 5070 §3.19.2: a binary pattern is written in hexadecimal digits."""
+    if _value(element, "type") != "binary" or _FITS["bytes"][0](element.text or ""):
+        return NOTHING
+    return _found(element, f"{shown(element.text or '')}; expected {_FITS['bytes'][1]} (type 'binary')")
+
+
 def confidence(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.12.5, RFC 5070 §3.10.4: a number when the rating is numeric, otherwise nothing."""
     numeric = _value(element, "rating") == "numeric"
@@ -286,6 +293,19 @@ def reference(element: etree._Element) -> Sequence[Broken]:
         return NOTHING
     what = "an observable-id" if observable else "an indicator"
     return _found(element, f"{shown(uid)}; expected {what} of this document", "uid-ref")
+
+
+def distinct(indicators: etree._Element) -> Sequence[Broken]:
+    """RFC 7970 §2.14 and §3.29.1: an IndicatorID identifies one indicator of the document."""
+    seen: set[str] = set()
+    found: list[Broken] = []
+    for indicator in indicators.iterfind(f"{{{V2}}}Indicator"):
+        identifier = _part(indicator, "IndicatorID")
+        text = (identifier.text or "").strip() if identifier is not None else ""
+        if identifier is not None and text in seen:
+            found += _found(identifier, f"{shown(text)} a second time; expected an identifier of its own")
+        seen.add(text)
+    return found
 
 
 _OPERANDS = ("IndicatorExpression", "Observable", "ObservableReference", "IndicatorReference")

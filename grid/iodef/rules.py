@@ -21,6 +21,7 @@ _COMMON: dict[str, tuple[Rule, ...]] = {
     "RecordItem": (demands.typed_content,),
     "Portlist": (demands.ports, demands.port_pairs),
     "Confidence": (demands.confidence,),
+    "RecordPattern": (demands.pattern,),
 }
 
 _OF_V2: dict[str, tuple[Rule, ...]] = {
@@ -34,6 +35,7 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
     "Service": (demands.protocol,),
     "HashData": (demands.hashed,),
     "BulkObservable": (demands.bulk,),
+    "IndicatorData": (demands.distinct,),
     "ObservableReference": (demands.reference,),
     "IndicatorReference": (demands.reference,),
     "IndicatorExpression": (demands.expression,),
@@ -67,7 +69,7 @@ def problems(root: etree._Element, namespace: str, source: bytes | None) -> list
     broken = list(demands.private(root))
     few = source is not None and len(source) < _SMALL
     for element in root.iter() if few else root.iter(*rules):
-        for rule in rules.get(element.tag, ()):  # type: ignore[call-overload]  # a str
+        for rule in rules.get(element.tag, ()):  # type: ignore[arg-type]  # a str
             broken += rule(element)
     if source is None or b"ext-" in source or _hides_words(source):
         for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):

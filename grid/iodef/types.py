@@ -41,7 +41,10 @@ class DateTime(str):
         text = f"{year}-{month}-{day}T{'00' if hour == '24' else hour}:{minute}:{second}"
         text += f".{(fraction or '0')[:6]:0<6}{zone or ''}"
         moment = datetime.fromisoformat(text)
-        return moment + timedelta(days=1) if hour == "24" else moment
+        try:
+            return moment + timedelta(days=1) if hour == "24" else moment
+        except OverflowError:
+            raise ValueError(f"{self!r} is after the end of Python's calendar") from None
 
 
 class Timezone(str):

@@ -16,6 +16,7 @@ from grid.iodef import rules, wording
 from grid.iodef.errors import Invalid, Problem, path_of
 from grid.iodef.names import V1, V2, clark, split
 from grid.iodef.parsing import DEFAULT, Limits, parse
+from grid.iodef.tightening import tighten
 
 VERSIONS = {clark("IODEF-Document", V2): "2.00", clark("IODEF-Document", V1): "1.00"}
 """The roots that are known, and the version attribute that each has (RFC 7970 §3.1, RFC 5070 §3.1)."""
@@ -23,8 +24,6 @@ VERSIONS = {clark("IODEF-Document", V2): "2.00", clark("IODEF-Document", V1): "1
 _FILES = {V2: "iodef-2.0.xsd", V1: "iodef-1.0.xsd"}
 _TOP = Path(__file__).parents[2]
 _FOLDERS = (_TOP / "stanzagate" / "_data" / "schemas", _TOP / "schemas")
-
-_XS = "{http://www.w3.org/2001/XMLSchema}"
 
 _explaining = threading.Lock()
 """A schema object of lxml keeps the messages of its last run: one thread at a time may ask for them."""
@@ -42,44 +41,11 @@ def schema_file(name: str) -> Path:
 def schema(namespace: str) -> etree.XMLSchema:
     """The compiled schema of a version, by its namespace. It takes some milliseconds once.
 
-    It is the published one with what the data types of the standard leave open and its meaning does not: texts of
-    `_IDENTIFYING` are not empty, ports are ports. To ask libxml2 costs little, a walk over the document does not.
+    It is the published one with what `grid.iodef.tightening` adds.
     """
     tree = etree.parse(schema_file(_FILES[namespace]))
-    _tighten(tree.getroot())
-    _loosen(tree.getroot())
+    tighten(tree.getroot())
     return etree.XMLSchema(tree)
-
-
-_IDENTIFYING = frozenset(
-    {"IncidentID", "IndicatorID", "EmailTo", "TelephoneNumber", "Address", "Name", "Server", "KeyName"}
-    | {"BulkObservableList", "RegistryHandle", "RecordPattern"}
-)
-"""Elements that are there for their text, a string."""
-
-
-def _loosen(root: etree._Element) -> None:
-    """Spare libxml2 the look whether a value of an enumeration is a NMTOKEN: all values of the list are."""
-    for restriction in root.iter(f"{_XS}restriction"):
-        if restriction.get("base") == "xs:NMTOKEN":
-            restriction.set("base", "xs:token")
-
-
-def _tighten(root: etree._Element) -> None:
-    kind = etree.SubElement(root, f"{_XS}simpleType", name="RequiredText")
-    form = etree.SubElement(kind, f"{_XS}restriction", base="xs:token")
-    etree.SubElement(form, f"{_XS}minLength", value="1")
-    for element in root.iter(f"{_XS}element"):
-        if element.get("name") == "Port":
-            element.set("type", "xs:unsignedShort")
-        if element.get("name") not in _IDENTIFYING:
-            continue
-        inside = f"{_XS}complexType/{_XS}simpleContent/{_XS}extension"
-        names = element.iterfind(f"{inside}/{_XS}attribute[@name='name']")
-        for part in (element, *element.iterfind(inside), *names):
-            for attribute in ("type", "base"):
-                if part.get(attribute) == "xs:string":
-                    part.set(attribute, "iodef:RequiredText")
 
 
 def check(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:

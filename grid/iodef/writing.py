@@ -19,7 +19,7 @@ from grid.iodef.errors import Invalid, Problem
 from grid.iodef.fields import Class, Item, Part, Shape, fields_of, in_order
 from grid.iodef.names import PREFIXES, XMLNS, XSI, clark, local, split
 
-_DECLARED_DEFAULT = re.compile(rb'<[^\s/>]+ xmlns="')
+_DECLARED_DEFAULT = re.compile(rb"""<[^\s/>]+(?: xmlns:[^\s=]+=(?:"[^"]*"|'[^']*'))* xmlns=["']""")
 _ATTRIBUTE_ENTITIES = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 _TEXT_ENTITIES = {"\r": "&#13;"}
 _OWN_PREFIXES = {PREFIXES[name]: name for name in ("xml", "enum", "sci", "ds")} | {XSI: "xsi"}
