@@ -99,6 +99,14 @@ EXACTLY_ONE = {
     "Service": "Port Portlist",  # 3.17: "Either a Port or Portlist class MUST be specified"
 }
 
+DEFAULTS = {
+    "Incident@restriction": "private",
+    "Assessment@occurrence": "actual",
+    "System@spoofed": "unknown",
+    "RecordPattern@offsetunit": "line",
+}
+"""Of attributes that are optional. Others are called "Required" and have a "default value" in one paragraph."""
+
 IN_ANY_ORDER = {"Impact", "TimeImpact", "MonetaryImpact"}
 """3.10: "at least one instance of the possible three impact classes", which may come mixed, as in IODEF 2.0."""
 

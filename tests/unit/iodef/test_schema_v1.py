@@ -64,6 +64,10 @@ def test_attributes_elements_and_section_are_those_of_the_text(described: rfc507
     expected = {name: ENUMERATIONS.get(f"{described.name}@{name}") for name in described.attributes}
     expected |= {"version": ("1.00",)} if described.name == "IODEF-Document" else {}
     assert values == {name: value for name, value in expected.items() if value}
+    defaults = {f"{described.name}@{name}": attribute.default for name, attribute in found.attributes.items()}
+    assert {key: value for key, value in defaults.items() if value} == {
+        key: value for key, value in rfc5070.DEFAULTS.items() if key.startswith(f"{described.name}@")
+    }
     if described.name not in MIXED:
         assert [local(name) for name in found.children] == list(described.children)
 
@@ -240,6 +244,10 @@ def test_nothing_else_stands_in_a_class_that_is_not_for_extensions(described: rf
                 continue  # there it begins or ends the order
             element.insert(0 if at == 0 else len(element), etree.fromstring(content))
             assert valid(root) is (described.name in MIXED), (content, at)
+    if described.name in MIXED:
+        root, element = next(copies(described.name))
+        element.extend(etree.fromstring(foreign) for _ in range(3))
+        assert valid(root)
     if described.children:
         root, element = next(copies(described.name))
         element.text = "text"
@@ -258,7 +266,8 @@ def test_groups_of_which_one_must_be_there(name: str):
         root, element = next(copies(name))
         for child in list(element):
             element.remove(child)
-        element.extend(deepcopy(parts[each]) for each in described.children if each in {*chosen, *others})
+        names = sorted([*chosen, *others], key=list(described.children).index)
+        element.extend(deepcopy(parts[each]) for each in names)
         return valid(root)
 
     assert not with_only()
@@ -267,6 +276,10 @@ def test_groups_of_which_one_must_be_there(name: str):
         assert with_only(each)
         for other in group[index + 1 :]:
             assert with_only(each, other) is not only_one
+        for other, mark in described.children.items():
+            if each != other and not (only_one and other in group):
+                assert with_only(each, other, other) is (mark in {"*", "+"}), (each, other)
+        assert with_only(each, each) is (described.children[each] in {"*", "+"})
     assert only_one or with_only(*described.children)
 
 
