@@ -25,20 +25,23 @@ AdditionalData and the like, ``dtype="xml"``   ``value`` is the XML as text; of 
 ds:Signature, ds:X509Data, ds:DigestMethod,    base64 of the element; understood are also a certificate in DER and
 ds:CanonicalizationMethod                      the URI of an algorithm
 ds:DigestValue                                 its own base64, without white space
-sci:RawData                                    base64 of its content
+sci:RawData of the type xml, string or file    base64 of the XML, the text or the octets
 REAL                                           a number with the digits as written: ``10000.00``
 Confidence without a number                    ``value`` 0, because the CDDL requires one
 IndicatorReference in AlternativeIndicatorID   IndicatorID; ``euid-ref`` is then ``name/id``
 NodeRole ``anonymization``                     ``anomyzation``
 ``dtype="ext-value" ext-dtype="json"``         ``json`` is understood too
+``operator="ext-value"`` with ext-operator     ``ext-operator`` alone
 =============================================  =====================================================================
 
 Without a place in JSON, and therefore `Lossy`: several Flow of one EventData or SignatureData of one EmailData, whose
-grouping would be lost; ``restriction`` of Record, Weakness and the like, ``ext-scope`` of HashData; the language of
+grouping would be lost; ``restriction`` of Record and Weakness, ``ext-scope`` of HashData; the language of
 RelatedActivity/Description; attributes of other namespaces; XML in an extension of another type than xml; DomainData
-beside Address in a Node, Description beside DetectionConfiguration in a DetectionPattern, RawData beside Reference in
-structured information (the CDDL has one or the other); an operator ``ext-value``; a SpecID that RFC 8727 does not
-list; dates without time zone; identifiers beyond ASCII; impacts of 0 or less; numbers that are not finite.
+beside Address in a Node, Description beside DetectionConfiguration in a DetectionPattern, Hash beside AdditionalData in
+a BulkObservableFormat, RawData beside Reference in structured information (the CDDL has one or the other); a SpecID
+that RFC 8727 does not list; RawData of other types; another reference in AlternativeIndicatorID; dates without time
+zone; identifiers beyond ASCII; impacts of 0 or less; numbers that are not finite or beyond REAL; nesting beyond
+`Limits`.
 
 Not information, and left out: comments, namespace prefixes and declarations, ``xsi:schemaLocation``, white space
 around tokens and inside of base64.

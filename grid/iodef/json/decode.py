@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from grid.iodef import types, v2
 from grid.iodef.errors import Problem
@@ -83,9 +83,9 @@ class Decoder:
     def _signature(self, key: Key, value: str, cell: Cell) -> Any:
         return self._checked(markup.signature, (key.item.name, value), cell)
 
-    def _raw(self, _key: Key, value: str, cell: Cell) -> Any:
-        content = self._checked(markup.raw_content, (value,), cell)
-        return None if content is None else v2.RawData(content=content)
+    def _raw(self, _key: Key, value: str, _cell: Cell) -> Any:
+        dtype, content = markup.raw_data(value)
+        return v2.RawData(dtype=cast(Any, dtype), content=content)
 
     def _version(self, _key: Key, value: str, cell: Cell) -> str:
         if value not in VERSIONS:
@@ -107,6 +107,9 @@ class Decoder:
                 item = plan.impacts[name].item
                 made = self.object(item.type, value, ((cell, at), name))
                 values[item.python] = (*values.get(item.python, ()), made)
+        order = [name for each in found for name in each]
+        if order != sorted(order, key=list(plan.impacts).index):
+            values["order"] = tuple(order)
 
     def _checked(self, convert: Callable[..., Any], arguments: tuple[Any, ...], cell: Cell) -> Any:
         try:
@@ -140,11 +143,13 @@ def _gathered(key: Key, made: tuple[Any, ...]) -> Any:
 
 
 def _adjusted(declared: type[Class], values: dict[str, Any]) -> None:
-    """The two places where a value depends on its neighbour."""
+    """The places where a value depends on its neighbour."""
     if declared is v2.Confidence and values.get("rating") != "numeric" and not values.get("value"):
         values.pop("value", None)  # RFC 7970 §3.12.5 has it empty; RFC 8727 requires some number
     elif declared is v2.Extension and values.get("dtype") == "json":
         values["dtype"], values["ext_dtype"] = "ext-value", "json"  # RFC 8727 only
+    elif declared is v2.IndicatorExpression and "ext_operator" in values:
+        values.setdefault("operator", "ext-value")  # RFC 8727 does not have this value
 
 
 def real(value: Any) -> Decimal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from grid.iodef import types, v2
 from grid.iodef.errors import Invalid, Problem
 from grid.iodef.fields import Class
 from grid.iodef.json import markup, prune, schema
-from grid.iodef.json.mapping import Key, Way, plan_of
+from grid.iodef.json.mapping import Key, Plan, Way, plan_of
 from grid.iodef.json.places import pointer
 from grid.iodef.json.text import DEFAULT, Limits, faults
 from grid.iodef.names import XMLNS, XSI, local, split
@@ -19,6 +20,11 @@ Path = tuple[str | int, ...]
 
 _HINTS = {f"{{{XSI}}}schemaLocation", f"{{{XSI}}}noNamespaceSchemaLocation"}
 """Attributes about the schema of the XML, not about the incident."""
+
+_IDENTIFIER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*")
+"""IDtype of RFC 8727 §6."""
+
+_NULL = "found null"
 
 
 class Lossy(Invalid):
@@ -39,8 +45,10 @@ def to_object(document: v2.Document, *, lossy: bool = False, limits: Limits = DE
     :raises Lossy: something cannot be carried; with `lossy`, something that every document must have.
     """
     encoder = _Encoder(limits.depth)
-    made = encoder.object(document, (), None)
-    losses = [*encoder.losses, *faults(made, limits), *schema.problems(made)]
+    made: dict[str, Any] = encoder.object(document, (), None)
+    refused = [*faults(made, limits), *schema.problems(made)]
+    known = {(loss.path, _NULL) for loss in encoder.losses}  # what was too deep is null now
+    losses = encoder.losses + [each for each in refused if (each.path, each.message[: len(_NULL)]) not in known]
     if not losses:
         return made
     if not lossy:
@@ -60,15 +68,15 @@ class _Encoder:
     def lose(self, path: Path, what: str) -> None:
         self.losses.append(Problem(0, pointer(path), what))
 
-    def object(self, instance: Class, path: Path, lang: str | None) -> dict[str, Any]:
-        """The object of a class.
+    def object(self, instance: Class, path: Path, lang: str | None) -> Any:
+        """The object of a class; None when it would be too deep.
 
         :param lang: the language that is in force around it (RFC 7970 §6).
         """
         made: dict[str, Any] = {}
-        if len(path) >= self._depth - 1:  # a list in it is one deeper
-            self.lose(path, f"nested more than {self._depth} deep")
-            return made
+        if len(path) > self._depth - 4:  # what it holds besides other classes is up to three deeper
+            self.lose(path, f"nested too deep; {self._depth} lists and objects are allowed")
+            return None
         self._foreign(instance, path)
         plan = plan_of(type(instance))
         own = getattr(instance, "lang", None)
@@ -81,7 +89,8 @@ class _Encoder:
             elif key.way is Way.NOWHERE:
                 self.lose(path, f"{local(key.item.name)} has no key in {plan.definition}")
             elif key.way is Way.IMPACT:
-                self._impacts(made, key, value, path, lang)
+                if key.name not in made:
+                    made[key.name] = self._impacts(instance, plan, (*path, key.name), lang)
             elif key.way is Way.MARKUP:
                 made[key.name] = self._markup(instance, value, (*path, key.name))
             elif key.many:
@@ -90,6 +99,8 @@ class _Encoder:
             else:
                 one = self._dissolved(key, value, path)[0] if key.inner else value
                 made[key.name] = self._one(key, one, (*path, key.name), lang)
+        if plan.type is v2.IndicatorExpression and made.get("operator") == "ext-value":
+            del made["operator"]  # RFC 8727 has ext-operator, but not the value that announces it
         return made
 
     def _foreign(self, instance: Class, path: Path) -> None:
@@ -112,28 +123,33 @@ class _Encoder:
     def _people(self, value: Class, path: Path, lang: str | None) -> Any:
         """Text for people: a bare string can be taken for English (RFC 8727 §3.2), so it must not be another."""
         made = self.object(value, path, None)
+        if made is None:
+            return None
         english = lang is None or lang.lower().partition("-")[0] == "en"
         return made["value"] if len(made) == 1 and english else made
 
     def _text(self, value: Class, path: Path, lang: str | None) -> Any:
-        made = self.object(value, path, lang)
+        made = self.object(value, path, lang) or {}
         for name in list(made)[1:]:
             self.lose(path, f"{name} has no place: this is plain text in RFC 8727")
         return made.get("value", "")
 
-    def _raw(self, value: Class, path: Path, _lang: str | None) -> Any:
+    def _raw(self, value: Any, path: Path, _lang: str | None) -> str:
         self._foreign(value, path)
-        return markup.raw(value.content)  # type: ignore[attr-defined]
+        made = markup.raw(value.dtype, value.content)
+        dtype, content = markup.raw_data(made)
+        if dtype != value.dtype or markup.raw(dtype, content) != made:
+            self.lose(path, f"RawData of the type {value.dtype or '(none)'} has no place; it would become {dtype}")
+        return made
 
-    def _other_id(self, value: Class, path: Path, _lang: str | None) -> Any:
+    def _other_id(self, value: Any, path: Path, _lang: str | None) -> dict[str, str] | None:
         """An IndicatorReference as IndicatorID: ``euid-ref`` is then ``name/id``; see `decode`."""
-        assert isinstance(value, v2.IndicatorReference)  # noqa: S101 - for the type checker
         self._foreign(value, path)
         name, slash, short = (value.euid_ref or "").rpartition("/")
-        if value.uid_ref is not None or not slash:
-            self.lose(path, "only an euid-ref of the form name/id can become the IndicatorID that RFC 8727 has here")
-        made = {"id": short, "name": name, "version": value.version}
-        return {key: each for key, each in made.items() if each is not None}
+        if slash and value.uid_ref is None and value.version is not None and _IDENTIFIER.fullmatch(short):
+            return {"id": short, "name": name, "version": value.version}
+        self.lose(path, "only an euid-ref of the form name/id with a version can be the IndicatorID of RFC 8727")
+        return None
 
     def _signature(self, key: Key, value: types.Foreign, path: Path) -> str:
         if key.way is not Way.DIGEST:
@@ -171,11 +187,12 @@ class _Encoder:
                     self.lose((*path, key.name), what)
         return found
 
-    def _impacts(self, made: dict[str, Any], key: Key, values: Any, path: Path, lang: str | None) -> None:
-        together = made.setdefault(key.name, [])
-        name = local(key.item.name)
-        for each in values:
-            together.append({name: self.object(each, (*path, key.name, len(together), name), lang)})
+    def _impacts(self, instance: Any, plan: Plan, path: Path, lang: str | None) -> list[Any]:
+        """The impacts of an Assessment in the order of the document."""
+        waiting = {name: list(getattr(instance, key.item.python)) for name, key in plan.impacts.items()}
+        by_kind = [name for name, values in waiting.items() for _ in values]
+        order = instance.order if sorted(instance.order) == sorted(by_kind) else by_kind
+        return [{name: self.object(waiting[name].pop(0), (*path, at, name), lang)} for at, name in enumerate(order)]
 
 
 _CLASSES: dict[Way, Callable[[_Encoder, Class, Path, str | None], Any]] = {

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from grid.iodef.errors import Invalid
+from grid.iodef.json.text import FORBIDDEN
 from grid.iodef.names import PREFIXES
 from grid.iodef.parsing import parse
 from grid.iodef.types import Foreign
@@ -19,6 +20,9 @@ Mixed = tuple[str | Foreign, ...]
 _DS = PREFIXES["ds"]
 _DECLARATION = re.compile(r"\s*<\?xml\s[^>]*\?>")
 _URI = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+_OCTETS = {"byte", "file"}
+"""The types whose content is base64 (RFC 7970 §2.16)."""
+
 _SEQUENCE = b"\x30"
 """How a certificate in DER begins (X.690, section 8.9)."""
 
@@ -70,24 +74,28 @@ def encoded(octets: bytes) -> str:
     return base64.b64encode(octets).decode()
 
 
-def raw(content: Mixed) -> str:
-    """RawData as BYTE: its XML in UTF-8."""
-    return encoded(text_of(content).encode())
+def raw(dtype: str | None, content: Mixed) -> str:
+    """RawData as BYTE: base64 of the octets, the text or the XML that it holds."""
+    if is_text(content) and dtype in _OCTETS:
+        return "".join(plain(content).split())
+    return encoded((plain(content) if is_text(content) and dtype != "xml" else text_of(content)).encode())
 
 
-def raw_content(value: str) -> Mixed:
-    """The content of RawData; bytes that are not XML are taken for text.
-
-    :raises ValueError: bytes that are no text.
-    """
+def raw_data(value: str) -> tuple[str, Mixed]:
+    """What BYTE is as RawData, type and content: XML if it is, else text if it is, else octets."""
     try:
         text = base64.b64decode(value).decode()
     except UnicodeDecodeError:
-        raise ValueError("the octets are no text in UTF-8, which RawData holds in XML (RFC 7203)") from None
+        return "file", (value,)
     try:
-        return content_of(text)
+        content = content_of(text)
     except ValueError:
-        return (text,)
+        content = ()
+    if content and not is_text(content):
+        return "xml", content
+    if FORBIDDEN.search(text):
+        return "file", (value,)
+    return "string", (text,) if text else ()
 
 
 def digest(element: Foreign) -> str | None:

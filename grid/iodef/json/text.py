@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 from grid.iodef import parsing
@@ -22,8 +23,6 @@ WHAT = "This is not a valid incident document in JSON."
 
 DIGITS = 300
 """Characters of one number."""
-
-_TOO_LONG = 10**DIGITS
 
 LARGEST = Decimal("3.4028235E+38")
 """The largest number of xs:float, which REAL is in XML (RFC 7970 §2.2), and of float32 (RFC 8727 §6)."""
@@ -63,7 +62,7 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = re.compile(r"[^\[\]{}]+")
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML cannot carry, not even as a reference (XML 1.0 §2.2)."""
 
 _OTHER_ENCODINGS = (
@@ -205,15 +204,19 @@ def faults(value: Any, limits: Limits) -> list[Problem]:
 
 def _leaf_faults(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        odd = _FORBIDDEN.search(value)
+        odd = FORBIDDEN.search(value)
         if odd:
             half = " (half of a character)" if _SURROGATE.match(odd[0]) else ""
             yield f"found U+{ord(odd[0]):04X}{half}; expected what XML can carry too (XML 1.0, section 2.2)"
-    elif isinstance(value, int):
-        if abs(value) >= _TOO_LONG:
-            yield f"found a whole number of more than {DIGITS} digits"
-    elif isinstance(value, Decimal) and value.is_finite() and abs(value) > LARGEST:
-        yield f"found a number beyond {LARGEST}, the largest one of REAL"
+    elif isinstance(value, int | float | Decimal) and _beyond(value):
+        yield f"found a number beyond {LARGEST}, the largest that is read here"
+
+
+def _beyond(value: int | float | Decimal) -> bool:
+    """Whether a number is too large; what is none at all is left to the schema."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and value.copy_abs() > LARGEST  # abs() would round, and fail at an exponent of 10^9
+    return isfinite(value) and abs(value) > LARGEST if isinstance(value, float) else abs(value) > LARGEST
 
 
 def _refused(line: int, message: str) -> Invalid:
