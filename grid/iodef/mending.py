@@ -22,6 +22,9 @@ from grid.iodef.fields import Shape, fields_of, is_class
 from grid.iodef.names import V1, clark
 
 EXT = "ext-value"
+LARGEST = 1_000_000
+"""So many bytes mending may add for one System."""
+
 _NODE = clark("Node", V1)
 _XML_LANG = clark("xml:lang", "")
 
@@ -67,15 +70,21 @@ def _attributes(element: etree._Element, shape: Shape) -> None:
 
 
 def _split(system: etree._Element) -> None:
-    """A System for each of its Nodes."""
-    for node in system.findall(_NODE)[1:]:
+    """A System for each of its Nodes, alike in all else."""
+    more = system.findall(_NODE)[1:]
+    for node in more:
         system.remove(node)
+    if len(more) * len(etree.tostring(system)) > LARGEST:
+        system.extend(more)  # stays not valid: what is small must not become large
+        return
+    last = system
+    for node in more:
         another = copy.deepcopy(system)
         first = another.find(_NODE)
         if first is not None:
             another.replace(first, node)
-        system.addnext(another)
-        system = another
+        last.addnext(another)
+        last = another
 
 
 def _order(element: etree._Element, shape: Shape) -> None:
