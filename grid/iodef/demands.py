@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from calendar import monthrange
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from grid.iodef.names import V2, local, split
-from grid.iodef.types import DateTime, PortList
+from grid.iodef.types import PortList
 from grid.iodef.wording import shown
 
 
@@ -38,7 +39,7 @@ HIGHEST_PORT = 65535
 _OBSERVABLE = etree.XPath("descendant-or-self::*[normalize-space(@observable-id) = $id]")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 _PORTS = re.compile(r"\+?\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*", re.ASCII)
-_DATE_TIME = re.compile(r"(-?\d{4,})-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
+_DATE_TIME = re.compile(r"(-?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _REAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|-?INF|NaN", re.ASCII)
 
@@ -98,13 +99,11 @@ def _date_time(text: str) -> bool:
     found = _DATE_TIME.fullmatch(text.strip())
     if found is None:
         return False
-    if len(found[1]) > 4:  # a year that Python's calendar does not have
-        return True
-    try:
-        DateTime(text).moment  # noqa: B018  it raises
-    except ValueError:
+    year, month, day, hour, minute, second = (int(part) for part in found.groups())
+    leap = year % 400 or 400  # years of four hundred are alike, and Python's calendar ends with 9999
+    if not (1 <= month <= 12 and 1 <= day <= monthrange(leap, month)[1] and minute < 60 and second < 60):
         return False
-    return True
+    return hour < 24 or (hour == 24 and not minute and not second)
 
 
 def _url(text: str) -> bool:

@@ -28,6 +28,8 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
     **_COMMON,
     "SoftwareReference": (demands.custom_software, demands.typed_content),
     "FileProperties": (demands.typed_content,),
+    "FuzzyHashValue": (demands.typed_content,),
+    "RelatedDNS": (demands.typed_content,),
     "ApplicationHeaderField": (demands.typed_content,),
     "EmailHeaderField": (demands.typed_content,),
     "HistoryItem": (demands.course_of_action,),

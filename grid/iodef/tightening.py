@@ -21,9 +21,6 @@ IDENTIFYING = frozenset(
 )
 """Elements that are there for their text."""
 
-NAMED = IDENTIFYING | {"ApplicationHeaderField", "EmailHeaderField"}
-"""Elements whose attribute ``name`` says something (RFC 7970 §3.4, §3.20.2, §3.21)."""
-
 
 def tighten(schema: etree._Element) -> None:
     """Change a schema before it is compiled.
@@ -38,12 +35,11 @@ def tighten(schema: etree._Element) -> None:
             element.set("type", "xs:unsignedShort")
         if name in IDENTIFYING:
             _require(schema, element)
-        if name in NAMED:
-            for attribute in element.iter(f"{_XS}attribute"):
-                if attribute.get("name") == "name" and attribute.get("type") == "xs:string":
-                    attribute.set("type", "iodef:RequiredText")
         if element.get("type") == "xs:dateTime":
             element.set("type", "iodef:Moment")
+    for attribute in schema.iter(f"{_XS}attribute"):
+        if attribute.get("name") == "name" and attribute.get("use") == "required":
+            attribute.set("type", "iodef:RequiredText")
     for restriction in schema.iter(f"{_XS}restriction"):
         if restriction.get("base") == "xs:NMTOKEN":  # all values of the list are: libxml2 need not look again
             restriction.set("base", "xs:token")

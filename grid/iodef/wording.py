@@ -16,6 +16,7 @@ _LONGEST = 80
 
 _TYPES = {
     "dateTime": "a date and time like 2026-11-21T09:00:00Z",
+    "Moment": "a date and time like 2026-11-21T09:00:00Z",
     "TimezoneType": "Z or an offset like +01:00, at most 14 hours",
     "PortlistType": "ports and ranges like 22,80,8000-8080",
     "integer": "a whole number",
