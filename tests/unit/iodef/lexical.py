@@ -38,6 +38,7 @@ URLS: tuple[str, ...] = (
     "http://example.com/bücher/日本",
     "file:///c:/windows/system32",
     "tag:example.com,2026:x",
+    "\n  http://example.com/padded\n  ",
 )
 
 DATES: tuple[str, ...] = (
@@ -54,6 +55,9 @@ DATES: tuple[str, ...] = (
     "2015-07-18T09:00:00.120-00:00",
     "12015-07-18T09:00:00Z",
     "-0044-03-15T12:00:00Z",
+    "\n   2014-12-02T11:18:00-05:00\n   ",
+    " 2015-07-18T09:00:00 ",
+    "\t2015-07-18T09:00:00.5Z",
 )
 
 REALS: tuple[str, ...] = (
@@ -89,6 +93,7 @@ INTEGERS: tuple[str, ...] = (
     "4294967296",
     "-9223372036854775809",
     "999999999999999999",
+    "\n 42\t",
     "123456789012345678901234",
 )
 
@@ -100,16 +105,26 @@ VALID: Mapping[str, tuple[str, ...]] = {
     "int": INTEGERS,
     "Decimal": REALS,
     "float": REALS,
-    "bool": ("true", "false", "1", "0"),
+    "bool": ("true", "false", "1", "0", " true\n"),
     "DateTime": DATES,
     "Timezone": ("Z", "+00:00", "-00:00", "+14:59", "-09:30", "+05:45"),
     "PortList": ("0", "80", "65535", "80,443", "1-1024", "2,5-15,30,32,40-50,55-60", "00080"),
     "URL": URLS,
-    "Language": ("en", "de-CH-1901", "zh-Hant-TW", "x-klingon", "i-klingon", "EN-us", "es-419", "sl-rozaj-biske"),
-    "NMToken": ("a", "1a", "a.b-c_d:e", "\u00e9t\u00e9"),
-    "NCName": ("a", "_1", "\u00e9t\u00e9.x-1"),
+    "Language": (
+        "en",
+        "de-CH-1901",
+        "zh-Hant-TW",
+        "x-klingon",
+        "i-klingon",
+        "EN-us",
+        "es-419",
+        "sl-rozaj-biske",
+        " en ",
+    ),
+    "NMToken": ("a", "1a", "a.b-c_d:e", "\u00e9t\u00e9", " padded\n"),
+    "NCName": ("a", "_1", "\u00e9t\u00e9.x-1", "\n padded "),
     "Base64": ("", "YQ==", "YWI=", "YWJj", " Y Q = = ", "YWJj\nYWJj\n", "+/+/", "A" * 4000),
-    "HexBinary": ("", "00", "00ff", "DEADbeef", "0123456789abcdefABCDEF"),
+    "HexBinary": ("", "00", "00ff", "DEADbeef", "0123456789abcdefABCDEF", " 00FF\n"),
 }
 
 WRONG: Mapping[str, tuple[str, ...]] = {

@@ -35,7 +35,8 @@ class Constraint:
     part: Any
 
     def __str__(self) -> str:
-        names = ",".join(short(item.name) for item in items_of(self.part))
+        every = [short(item.name) for item in items_of(self.part)]
+        names = ",".join(every[:3]) + (f",{len(every) - 3}_more" if len(every) > 3 else "")
         return "-".join(part for part in (self.declared.__name__, self.kind, names) if part).replace(" ", "_")
 
 
@@ -150,12 +151,12 @@ def _repeat_child(site: Site, item: Item) -> Iterator[Mutation]:
         child = element.find(item.name)
         assert child is not None
         for _ in range(times - 1):
-            child.addnext(_with_new_identifiers(child))
+            child.addnext(with_new_identifiers(child))
         second = list(element.iterchildren(item.name))[1]
         yield broken(f"{times} times {item.name}", second, short(item.name), also=(element,))
 
 
-def _with_new_identifiers(element: Element) -> Element:
+def with_new_identifiers(element: Element) -> Element:
     """A copy in which no identifier occurs a second time."""
     copied = etree.fromstring(etree.tostring(element, with_tail=False))
     for number, each in enumerate(copied.iter()):
@@ -197,7 +198,7 @@ def _two_of(site: Site, group: tuple[Item, ...]) -> Iterator[Mutation]:
         present = element.find(first.name)
         assert present is not None
         assert other is not None
-        added = _with_new_identifiers(other)
+        added = with_new_identifiers(other)
         present.addnext(added)
         words = (short(second.name), short(first.name))
         yield broken(f"{first.name} and {second.name}", added, *words, also=(element, present))
@@ -251,7 +252,7 @@ def _wrong_child(site: Site, item: Item) -> Iterator[Mutation]:
         element = site.with_parts(item.name)
         child = element.find(item.name)
         assert child is not None
-        child.text = value
+        child.text = value or None
         yield broken(f"{item.name}: {value!r}", child, f"found {_shown(value)}", "found ''", *NOTHING)
 
 
@@ -275,7 +276,7 @@ def _wrong_content(site: Site, item: Item) -> Iterator[Mutation]:
             element.set("rating", "numeric")  # Confidence, the only class whose content may be absent
             if not value:
                 continue
-        element.text = value
+        element.text = value or None
         yield broken(f"content {value!r}", element, f"found {_shown(value)}", "found ''", *NOTHING)
 
 

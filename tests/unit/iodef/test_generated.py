@@ -150,6 +150,24 @@ def may_be_empty(item: Item) -> bool:
     return free and item.name not in {"euid-ref", "private-enum-name", "name"} and not item.name.endswith("}EmailTo")
 
 
+@pytest.mark.parametrize(("document", "declared"), CLASSES)
+def test_white_space_around_tokens(document: type[Class], declared: type[Class]) -> None:
+    """Values of enumerations, identifiers and references have none of their own (xs:NMTOKEN, xs:ID, xs:IDREF)."""
+    for edge in walk.places_of(document, declared)[:1]:
+        path = walk.path_of_edge(document, edge)
+        plain = generator.full(document, path)
+        padded = generator.full(document, path)
+        element = sites.target(padded, path)
+        for item in fields_of(declared).attributes:
+            token = item.values or item.type in {ID, IDRef}
+            if token and item.name in element.attrib and item.name != "version":  # a STRING, whatever the model has
+                element.set(item.name, f" \n{element.get(item.name)}\t ")
+        if element.text and declared is v2.IndicatorID:
+            element.text = f"\n  {element.text}\n"
+        comes_back(padded)
+        assert iodef.load(valid(padded)) == iodef.load(valid(plain))
+
+
 def others_in_group(item: Item, groups: tuple[tuple[str, ...], ...]) -> list[str]:
     """What must be absent so that a child can be there."""
     return [name for group in groups if item.name in group for name in group if name != item.name]

@@ -50,13 +50,16 @@ def check(made: list[sites.Mutation]) -> None:
     assert made, "nothing breaks this constraint"
     wrong = [complaint for mutation in made for complaint in complaints(mutation)]
     assert not wrong, "\n".join(wrong[:20])
+    with pytest.raises(iodef.Invalid):
+        iodef.load(generator.written(made[0].root))
 
 
 def complaints(mutation: sites.Mutation) -> list[str]:
     """What is not as it should be about the way in which a mutation is refused."""
-    source = generator.written(mutation.root)
-    problems = iodef.validate(iodef.parse(source), source=source)
-    told = "; ".join(f"{problem.path}: {problem.message}" for problem in problems)
+    source = generator.written(mutation.root).replace(b"><", b">\n<")  # each element on a line of its own
+    tree = iodef.parse(source)
+    problems = iodef.validate(tree, source=source)
+    told = "; ".join(map(str, problems))
     if not problems:
         return [f"{mutation.what}: accepted, at {min(mutation.paths)}"]
     placed = [problem for problem in problems if problem.path in mutation.paths]
@@ -64,7 +67,15 @@ def complaints(mutation: sites.Mutation) -> list[str]:
         return [f"{mutation.what}: not told at {' or '.join(sorted(mutation.paths))}, but {told}"]
     if not any(word in problem.message for problem in placed for word in mutation.words):
         return [f"{mutation.what}: none of {mutation.words} in {told}"]
-    return []
+    return [
+        f"{mutation.what}: line of {problem}" for problem in placed if problem.line not in lines_of(tree, problem)
+    ]
+
+
+def lines_of(tree: etree._ElementTree, problem: iodef.Problem) -> set[int | None]:
+    """Where the elements of a problem's path begin: one, or several that differ in their namespaces alone."""
+    path = problem.path.partition("/@")[0]
+    return {element.sourceline for element in tree.getroot().iter() if sites.place(element) == path}
 
 
 @pytest.mark.parametrize("model", MODELS)
