@@ -6,7 +6,21 @@ from lxml import etree
 
 from grid import iodef
 from grid.iodef import v2
-from grid.iodef.names import V2, local
+from grid.iodef.names import PREFIXES, V2, local
+
+OURS = tuple(f"{{{namespace}}}*" for namespace in (V2, PREFIXES["enum"], PREFIXES["sci"]))
+OPEN = {
+    "AdditionalData",
+    "ApplicationHeaderField",
+    "EmailHeaderField",
+    "FileProperties",
+    "FuzzyHashValue",
+    "RawData",
+    "RecordItem",
+    "RelatedDNS",
+    "SoftwareReference",
+}
+"""Elements whose white space is theirs, because anything may stand in them."""
 
 MINIMAL = """<IODEF-Document version="2.00" xmlns="urn:ietf:params:xml:ns:iodef-2.0"{root}>
   <Incident purpose="watch"><IncidentID name="csirt.example.com">1</IncidentID>
@@ -26,10 +40,10 @@ def canonical(source: bytes | etree._Element) -> bytes:
     """Canonical XML without comments, and without what only lays out the source: white space between elements, and
     around values that are tokens."""
     root = etree.fromstring(source) if isinstance(source, bytes) else source
-    for element in root.iter(f"{{{V2}}}*"):
+    for element in root.iter(*OURS):
         if local(str(element.tag)) == "IndicatorID":
             element.text = " ".join((element.text or "").split())
-        if len(element) and local(str(element.tag)) != "AdditionalData":
+        if len(element) and local(str(element.tag)) not in OPEN:
             element.text = (element.text or "").strip()
             for child in element:
                 child.tail = (child.tail or "").strip()

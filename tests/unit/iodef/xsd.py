@@ -143,6 +143,9 @@ class Schema:
                 raise NotImplementedError(kind)
 
     def _attribute(self, node: Node, made: Element) -> None:
+        if node.get("use") == "prohibited":
+            made.attributes.pop(str(node.get("name")), None)
+            return
         if node.get("ref"):
             name = _clark(node, "ref")
             made.attributes[name] = Attribute(_IMPORTED[name], (), node.get("use") == "required", None)
