@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from grid.iodef.names import V2, local, split
+from grid.iodef.names import PREFIXES, V2, local, split
 from grid.iodef.types import PortList
 from grid.iodef.wording import shown
 
@@ -60,6 +60,8 @@ def _part(element: etree._Element, name: str) -> etree._Element | None:
     return element.find(f"{{{split(str(element.tag))[0]}}}{name}")
 
 
+_RAW = f"{{{PREFIXES['sci']}}}RawData"
+
 EXTENSIBLE = frozenset(
     {"action", "category", "domain-status", "dtype", "duration", "metric", "offsetunit", "operator"}
     | {"ownership", "purpose", "rating", "registry", "registryaction", "restriction", "role", "scope", "severity"}
@@ -73,6 +75,8 @@ def extensions(element: etree._Element) -> Sequence[Broken]:
     found = []
     for key, value in element.attrib.items():
         name = str(key)
+        if name == "dtype" and element.tag == _RAW:  # it has no partner
+            continue
         partner = name.removeprefix("ext-")
         if name in EXTENSIBLE and value.strip() == EXT and not _value(element, f"ext-{name}"):
             found.append(
