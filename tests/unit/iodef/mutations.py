@@ -156,14 +156,14 @@ def _repeat_child(site: Site, item: Item) -> Iterator[Mutation]:
         yield broken(f"{times} times {item.name}", second, short(item.name), also=(element,))
 
 
-def with_new_identifiers(element: Element) -> Element:
-    """A copy in which no identifier occurs a second time."""
+def with_new_identifiers(element: Element, prefix: str = "copy") -> Element:
+    """A copy in which no identifier occurs a second time: all begin with a prefix and are numbered."""
     copied = etree.fromstring(etree.tostring(element, with_tail=False))
     for number, each in enumerate(copied.iter()):
         if "observable-id" in each.attrib:
-            each.set("observable-id", f"copy{number}")
+            each.set("observable-id", f"{prefix}{number}")
         if short(str(each.tag)) == "IndicatorID":
-            each.text = f"copy{number}"
+            each.text = f"{prefix}{number}"
     return copied
 
 

@@ -167,7 +167,7 @@ def _header_names(model: ModuleType) -> Iterator[Mutation]:
                 f"{name} with the name {text!r}",
                 field.getroottree().getroot(),
                 frozenset({place(field), place(field, "name")}),
-                ("name",),
+                ("name", "expected text"),
             )
             yield told
 

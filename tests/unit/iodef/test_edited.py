@@ -40,6 +40,11 @@ def modelled(root: Element, document: type[Class]) -> Modelled:
     return found
 
 
+def new(source: random.Random) -> str:
+    """The beginning of identifiers that no other element has."""
+    return f"new{source.getrandbits(64)}-"
+
+
 def drop(element: Element, declared: type[Class], source: random.Random) -> None:
     """Take a child away."""
     if len(element):
@@ -49,7 +54,9 @@ def drop(element: Element, declared: type[Class], source: random.Random) -> None
 def repeat(element: Element, declared: type[Class], source: random.Random) -> None:
     """Put a copy of a child somewhere among the children."""
     if len(element):
-        element.insert(source.randint(0, len(element)), with_new_identifiers(source.choice(list(element))))
+        element.insert(
+            source.randint(0, len(element)), with_new_identifiers(source.choice(list(element)), new(source))
+        )
 
 
 def move(element: Element, declared: type[Class], source: random.Random) -> None:
@@ -65,7 +72,7 @@ def add(element: Element, declared: type[Class], source: random.Random) -> None:
         item: Item = source.choice(shape.children)
         document = v1.Document if shape.namespace == iodef.V1 else v2.Document
         made = generator.Builder(document, generator.Choices()).minimal(item)
-        element.insert(source.randint(0, len(element)), with_new_identifiers(made))
+        element.insert(source.randint(0, len(element)), with_new_identifiers(made, new(source)))
 
 
 def set_attribute(element: Element, declared: type[Class], source: random.Random) -> None:
