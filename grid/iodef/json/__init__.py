@@ -34,14 +34,18 @@ NodeRole ``anonymization``                     ``anomyzation``
 ``operator="ext-value"`` with ext-operator     ``ext-operator`` alone
 =============================================  =====================================================================
 
-Without a place in JSON, and therefore `Lossy`: several Flow of one EventData or SignatureData of one EmailData, whose
-grouping would be lost; ``restriction`` of Record and Weakness, ``ext-scope`` of HashData; the language of
-RelatedActivity/Description; attributes of other namespaces; XML in an extension of another type than xml; DomainData
-beside Address in a Node, Description beside DetectionConfiguration in a DetectionPattern, Hash beside AdditionalData in
-a BulkObservableFormat, RawData beside Reference in structured information (the CDDL has one or the other); a SpecID
-that RFC 8727 does not list; RawData of other types; another reference in AlternativeIndicatorID; dates without time
-zone; identifiers beyond ASCII; impacts of 0 or less; numbers that are not finite or beyond REAL; nesting beyond
-`Limits`.
+Without a place in JSON, and therefore `Lossy`:
+
+- several Flow of one EventData or SignatureData of one EmailData, whose grouping would be lost;
+- ``restriction`` of Record and Weakness, ``ext-scope`` of HashData, the language of RelatedActivity/Description,
+  attributes of other namespaces;
+- XML in an extension of another type than xml; RawData of other types than those above; in AlternativeIndicatorID
+  a reference of another form;
+- DomainData beside Address in a Node, Description beside DetectionConfiguration in a DetectionPattern, Hash beside
+  AdditionalData in a BulkObservableFormat, RawData beside Reference in structured information: the CDDL has one or
+  the other, and the first of them is what ``lossy=True`` keeps;
+- a SpecID that RFC 8727 does not list; dates without time zone; identifiers beyond ASCII; impacts of 0 or less;
+  numbers that are not finite or beyond REAL; nesting beyond `Limits`.
 
 Not information, and left out: comments, namespace prefixes and declarations, ``xsi:schemaLocation``, white space
 around tokens and inside of base64.
@@ -55,6 +59,7 @@ from grid.iodef import v2
 from grid.iodef.errors import Invalid, Problem
 from grid.iodef.json.decode import Decoder
 from grid.iodef.json.encode import Lossy, to_object
+from grid.iodef.json.quick import satisfied
 from grid.iodef.json.rules import broken
 from grid.iodef.json.schema import problems as schema_problems
 from grid.iodef.json.text import DEFAULT, PROBLEMS, WHAT, Limits, Parsed, faults, parse
@@ -102,7 +107,8 @@ def from_object(value: Any, *, limits: Limits = DEFAULT) -> v2.Document:
 
 def _read(value: Any, limits: Limits) -> tuple[v2.Document | None, list[Problem]]:
     found = faults(value, limits)
-    found += schema_problems(value)
+    if not satisfied(value):
+        found += schema_problems(value)
     if found:
         return None, found
     decoder = Decoder()

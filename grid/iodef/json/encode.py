@@ -13,6 +13,7 @@ from grid.iodef.fields import Class
 from grid.iodef.json import markup, prune, schema
 from grid.iodef.json.mapping import Key, Plan, Way, plan_of
 from grid.iodef.json.places import pointer
+from grid.iodef.json.quick import satisfied
 from grid.iodef.json.text import DEFAULT, Limits, faults
 from grid.iodef.names import XMLNS, XSI, local, split
 
@@ -46,7 +47,9 @@ def to_object(document: v2.Document, *, lossy: bool = False, limits: Limits = DE
     """
     encoder = _Encoder(limits.depth)
     made: dict[str, Any] = encoder.object(document, (), None)
-    refused = [*faults(made, limits), *schema.problems(made)]
+    refused = faults(made, limits)
+    if not satisfied(made):
+        refused += schema.problems(made)
     known = {(loss.path, _NULL) for loss in encoder.losses}  # what was too deep is null now
     losses = encoder.losses + [each for each in refused if (each.path, each.message[: len(_NULL)]) not in known]
     if not losses:

@@ -64,7 +64,7 @@ def scan(text: str, wanted: set[str], most: int) -> Scan:
     """Go through a text that is well-formed.
 
     :param wanted: pointers whose lines are asked for.
-    :param most: so many problems are enough.
+    :param most: so many problems are enough; 0, when there are none to be found.
     """
     wanted = wanted | {path[:end] for path in wanted for end in _ends(path)}
     found = Scan()
@@ -80,7 +80,7 @@ def scan(text: str, wanted: set[str], most: int) -> Scan:
             _key(token[1], stack, found, wanted, line)
         else:
             _value(token, stack, found, wanted, line)
-        if len(found.problems) >= most:
+        if len(found.problems) >= most and (most or len(found.lines) == len(wanted)):
             break
     return found
 

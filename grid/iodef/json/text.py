@@ -88,7 +88,7 @@ class Parsed:
 
     def scan(self, wanted: set[str]) -> Scan:
         """The lines of places, and what is doubtful."""
-        return scan(self.text, wanted, PROBLEMS)
+        return scan(self.text, wanted, PROBLEMS if self.doubtful else 0)
 
 
 def parse(source: str | bytes, limits: Limits) -> Parsed:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from lxml import etree
 
 from grid.iodef import codec, v2
+from grid.iodef.errors import Invalid
 from grid.iodef.fields import Class
-from grid.iodef.json import Lossy, from_json, schema, to_json, to_object
+from grid.iodef.json import Lossy, from_json, from_object, schema, to_json, to_object
+from grid.iodef.json.quick import satisfied
 from grid.iodef.names import local
 from grid.iodef.parsing import parse
 from grid.iodef.validation import validate
@@ -139,3 +143,74 @@ def _keys(name: str, node: Any, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for each in value:
             yield from _keys(f"{name}/", node["items"], each)
+
+
+DATE = "2015-07-18T09:00:00Z"
+JUNK: tuple[Any, ...] = (
+    *(None, True, 0, -1, 5, 1.5, 2.0, Decimal("0.0"), Decimal("NaN")),
+    *("", "x", "ext-value", "en\n", DATE, f"{DATE}\n", "1-2,3", "AA==", "AA", "\0"),
+    *([], ["x"], [[]], {}, {"value": "x"}, {"value": 1}, {"x": 1}),
+)
+KEYS = sorted({key for node in schema.document()["$defs"].values() for key in node.get("properties", ())})
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a value: what holds it, and the key or index there."""
+    for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(each, dict | list):
+            yield from _places(each)
+
+
+def _mutated(value: Any, source: random.Random) -> Any:
+    changed = copy.deepcopy(value)
+    holder, key = source.choice(list(_places(changed)))
+    kind = source.randrange(4)
+    if kind == 0:
+        del holder[key]
+    elif kind == 1 and isinstance(holder, dict):
+        holder[source.choice([*KEYS, "odd"])] = holder[key] if source.random() < 0.5 else source.choice(JUNK)
+    elif kind == 2 and isinstance(holder, list):
+        holder.append(source.choice(JUNK))
+    else:
+        holder[key] = source.choice(JUNK)
+    return changed
+
+
+@pytest.mark.parametrize("name", range(4))
+def test_the_fast_look_and_the_library_agree_and_nothing_ends_in_another_error(name: int) -> None:
+    """Whatever is done to a document, it is read or refused with at least one problem, at a place that exists."""
+    source = random.Random(f"mutations {name}")
+    outcome = Counter[bool]()
+    for document in documents(f"mutated {name}", 12):
+        try:
+            value = to_object(document, lossy=True)
+        except Lossy:
+            continue
+        for _ in range(12):
+            mutated = _mutated(value, source)
+            found = schema.problems(mutated)
+            assert not (found and satisfied(mutated))
+            if not found:
+                assert satisfied(mutated) or re.search(r"\d\.0\b", repr(mutated))  # 2.0 is an integer, 1.5 a float
+            try:
+                from_object(mutated)
+            except Invalid as refused:
+                outcome[False] += 1
+                for problem in refused.problems:
+                    assert _exists(mutated, problem.path), problem
+            else:
+                assert not found
+                outcome[True] += 1
+    assert outcome[False] > 30
+    assert outcome[True] > 3
+
+
+def _exists(value: Any, path: str) -> bool:
+    for step in path.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        try:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

@@ -344,6 +344,28 @@ def test_a_whole_number_of_thousands_of_digits_is_refused_before_it_is_written()
         from_object(value)
 
 
+@pytest.mark.parametrize("frames", [0, 150])
+def test_a_problem_at_the_deepest_place_is_told(frames: int) -> None:
+    """The library that explains goes down by recursion, and whoever calls may have gone down already."""
+    if frames:
+        _deeper(frames)
+        return
+    event: dict[str, Any] = {"Description": ["x"], "odd": 1}
+    for _ in range(61):
+        event = {"EventData": [event]}
+    value = json.loads(MINIMAL)
+    incident(value)["EventData"] = [event]
+    problem = one(json.dumps(value))
+    assert problem.path == "/Incident/0/EventData/0" + "/EventData/0" * 61 + "/odd"
+
+
+def _deeper(frames: int) -> None:
+    if frames:
+        _deeper(frames - 1)
+    else:
+        test_a_problem_at_the_deepest_place_is_told(0)
+
+
 def test_plain_values_that_hold_themselves_are_refused() -> None:
     value = json.loads(MINIMAL)
     contact = incident(value)["Contact"][0]
