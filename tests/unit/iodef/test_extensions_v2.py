@@ -21,6 +21,7 @@ EXTENSIONS = {
     "two elements and white space": '\n  <x:a xmlns:x="urn:x"/>\n\t<y:a xmlns:y="urn:y"/>  ',
     "IODEF itself": '<IncidentID name="a.example"> 7 </IncidentID>',
     "a prefix of the root in a value": '<x:New xmlns:x="urn:x" kind="p:Kind">p:name</x:New>',
+    "a type that nobody knows": '<x:New xmlns:x="urn:x" xsi:type="p:Kind">p:name</x:New>',
     "a prefix of the root that means something else": '<p:New xmlns:p="urn:other"><p:In p:a="1"/></p:New>',
     "attributes with line ends": '<x:New xmlns:x="urn:x" a="&#10;&#9;&#13; &lt;"/>',
     "CDATA": '<x:New xmlns:x="urn:x"><![CDATA[<no> ]]>]]&gt;</x:New>',

@@ -168,6 +168,14 @@ def test_what_is_written_in_several_ways_stays_as_it_was():
     assert b">10000.00<" in written and b">2015-07-18T24:00:00Z<" in written
 
 
+def test_a_confidence_without_number_may_be_laid_out():
+    indicator = '<IndicatorID name="a" version="1">i1</IndicatorID><Confidence rating="low">\n </Confidence>'
+    indicator += '<IndicatorReference euid-ref="i2"/>'
+    document = minimal(f"<IndicatorData><Indicator>{indicator}</Indicator></IndicatorData>")
+    indicators = document.incident[0].indicator_data
+    assert indicators is not None and indicators.indicator[0].confidence == v2.Confidence(rating="low")
+
+
 @pytest.mark.parametrize(
     ("kinds", "order"),
     [
