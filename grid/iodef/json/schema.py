@@ -12,8 +12,6 @@ from itertools import islice
 from math import isfinite
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator, validators
-
 from grid.iodef.errors import Problem
 from grid.iodef.json.places import pointer
 from grid.iodef.json.text import PROBLEMS
@@ -80,6 +78,8 @@ def resolved(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @cache
 def _validator() -> Any:
+    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - only what is refused needs it
+
     kinds = Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number)
     return cast(Any, validators).extend(Draft202012Validator, type_checker=kinds)(document())
 
@@ -116,6 +116,8 @@ class Finding:
 def findings(value: Any) -> Iterator[Finding]:
     """What the schema finds, in its own terms."""
     for error in _validator().iter_errors(value):
+        if error.validator == "oneOf" and not isinstance(error.instance, dict):
+            continue  # choices among keys, which say nothing of other values; "type" does
         steps = tuple(error.absolute_path)
         yield Finding(steps, str(error.validator), error.instance, error.validator_value, error.schema)
 

@@ -222,6 +222,7 @@ CASES: list[tuple[str, Any, str | None, str]] = [
     (f"{CONTACT}/role", "creater", None, "most like it: creator"),
     (f"{CONTACT}/type", "ext-value", None, "ext-type"),
     (f"{CONTACT}/Email/0/EmailTo", "", None, "found no text"),
+    (INDICATOR, 5, None, "found the number 5; expected an object"),
     (f"{INDICATOR}/uid-ref", "a", INDICATOR, "found Observable and uid-ref together"),
     (f"{INDICATOR}/Observable", DROP, INDICATOR, "found none of Observable, uid-ref"),
     (f"{INDICATOR}/Observable", {}, None, "expected one of: System, Address"),
@@ -291,6 +292,13 @@ def test_identifiers_are_unique() -> None:
         incident(value)["Assessment"][0]["observable-id"] = "a"
 
     assert {path for path, _ in changed(change)} == {"/Incident/0/Assessment/0/observable-id"}
+
+
+def test_names_of_indicators_are_unique() -> None:
+    def change(value: Any) -> None:
+        incident(value)["Indicator"].append(copy.deepcopy(incident(value)["Indicator"][0]))
+
+    assert {path for path, _ in changed(change)} == {"/Incident/0/Indicator/1/IndicatorID"}
 
 
 def test_all_problems_are_told_in_the_order_of_the_text() -> None:
