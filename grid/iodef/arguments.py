@@ -181,3 +181,35 @@ def _several(name: str, values: object) -> Iterable[object]:
     if not isinstance(values, Iterable) or isinstance(values, bytes):
         raise InputError(f"{name}: found {type(values).__name__}; expected a list.")
     return values
+
+
+Ports = int | str | Iterable[int | tuple[int, int]]
+"""25, ``"25,8000-8080"`` or ``[25, (8000, 8080)]``."""
+
+_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+
+
+def ports(values: Ports) -> Sequence[tuple[int, int]]:
+    """Ports as ranges, first and last port of each; the argument is called like this."""
+    if isinstance(values, int):
+        parts: Iterable[object] = (values,)
+    else:
+        parts = values.split(",") if isinstance(values, str) else values
+    ranges = [_range(part) for part in parts]
+    if not ranges:
+        raise InputError("ports: the list is empty.", hint="Leave the argument out when no port is known.")
+    return ranges
+
+
+def _range(part: object) -> tuple[int, int]:
+    found = _RANGE.fullmatch(part.strip()) if isinstance(part, str) else None
+    if found is not None:
+        part = (int(found[1]), int(found[2] or found[1]))
+    match part:
+        case bool():
+            pass
+        case int() if 0 <= part <= 65535:
+            return part, part
+        case (int(first), int(last)) if 0 <= first <= last <= 65535:
+            return first, last
+    raise InputError(f"ports: {part!r} is not a port or range of ports.", hint="Ports go from 0 to 65535.")

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
-from grid.iodef.names import V1, V2, clark
+from grid.iodef.extraction import INCIDENT, fields
 from grid.iodef.networks import INTERNET, Network, network
 
 NAMES: Final = (
@@ -119,46 +119,6 @@ _VALUES: dict[str, Callable[[Attributes], tuple[str, ...]]] = {
 }
 
 
-# Extraction. A document of 1 kB has 3 µs: a look at an element costs 50 ns, its name or one of its attributes 150 ns.
-# So names are asked only of elements that have children, and getchildren() is used because iterating costs twice.
-
-_Element: TypeAlias = Any  # etree._Element: lxml's stubs do not know all that is used here
-
-
-def _names(name: str) -> frozenset[str]:
-    return frozenset(clark(name, namespace) for namespace in (V2, V1))
-
-
-_INCIDENT, _IDENTIFIER, _EVENT, _NODE, _ADDRESS = map(
-    _names, ("Incident", "IncidentID", "EventData", "Node", "Address")
-)
-_JUDGED = _names("Assessment") | _names("Method")
-_CATEGORY = clark("IncidentCategory", V2)
-_COUNTER = _names("Counter")
-_IDENTIFIERS_OF_METHOD = (clark("enum:ID", ""), clark("ReferenceName", V1))
-_DESCRIPTION = _names("Description")
-
-
-def _finder(path: str) -> dict[str, Callable[[_Element], list[_Element]]]:
-    """A path compiled for each version, by the names of the elements that it can be asked of."""
-    return {
-        clark(container, namespace): etree.XPath(path, namespaces={"i": namespace})
-        for namespace in (V2, V1)
-        for container in ("Incident", "EventData", "Flow", "IndicatorData")
-    }
-
-
-_SOURCES = _finder("descendant::i:System[normalize-space(@category) = 'source']/i:Node/i:Address")
-_NAME_SERVERS = _finder(
-    "descendant::i:Nameservers[normalize-space(ancestor::i:System[1]/@category) = 'source']/i:Address"
-)
-_STRUCTURED = tuple(clark(f"sci:{name}", "") for name in ("AttackPattern", "Vulnerability", "Weakness"))
-
-
-_Found: TypeAlias = tuple[list[str], list[str], list[str], list[str], list[tuple[str, str]]]
-"""What is gathered of one incident, in the order of the fields of `Attributes`."""
-
-
 def extract(tree: etree._ElementTree | etree._Element) -> tuple[Attributes, ...]:
     """The attributes of every incident of a document.
 
@@ -167,170 +127,10 @@ def extract(tree: etree._ElementTree | etree._Element) -> tuple[Attributes, ...]
         finds; it never fails.
     :returns: one for each Incident that is a child of the document, in its order.
     """
-    root: _Element = tree if isinstance(tree, etree._Element) else tree.getroot()
-    if root.tag in _INCIDENT:
-        return (_incident(root),)
-    return tuple([_incident(child) for child in root.getchildren() if child.tag in _INCIDENT])
-
-
-def _incident(incident: _Element) -> Attributes:
-    purpose = incident.get("purpose", "").strip()
-    if purpose == "ext-value":
-        purpose = incident.get("ext-purpose", purpose).strip()
-    restriction = incident.get("restriction", "private").strip()
-    if restriction == "ext-value":
-        restriction = incident.get("ext-restriction", restriction).strip()
-    authority, number = _identifier(incident)
-    found: _Found | None = None
-    if len(incident) > _MANY:
-        found = ([], [], [], [], [])
-        _in_bulk(incident, found)
-    else:
-        for part in incident.getchildren():
-            if len(part) and (take := _PARTS.get(part.tag)) is not None:
-                if found is None:
-                    found = ([], [], [], [], [])
-                take(part, found)
-    if found is None:
-        return _make(Attributes, (authority, number, purpose, restriction, (), (), (), (), ()))
-    severities, types, categories, methods, addresses = found
-    if len(severities) > 1 or len(types) > 1 or len(categories) > 1 or len(methods) > 1:
-        severities, types, categories, methods = (list(dict.fromkeys(values)) for values in found[:4])
-    lists = (tuple(severities), tuple(types), tuple(categories), tuple(methods), tuple(addresses))
-    return _make(Attributes, (authority, number, purpose, restriction, *lists))
+    root: Any = tree if isinstance(tree, etree._Element) else tree.getroot()
+    if root.tag in INCIDENT:
+        return (_make(Attributes, fields(root)),)
+    return tuple([_make(Attributes, fields(child)) for child in root.getchildren() if child.tag in INCIDENT])
 
 
 _make: Callable[..., Attributes] = tuple.__new__  # half the time of Attributes(…)
-
-
-def _identifier(incident: _Element) -> tuple[str, str]:
-    """Authority and number."""
-    try:
-        identifier = incident[0]
-        return identifier.attrib["name"].strip(), (identifier.text or "").strip()
-    except (IndexError, KeyError):  # not a valid document: IncidentID is not its first part
-        found = next(incident.iterchildren(*_IDENTIFIER), None)
-        return ("", "") if found is None else (found.get("name", "").strip(), (found.text or "").strip())
-
-
-def _event(event: _Element, found: _Found) -> None:
-    if len(event) > _MANY:
-        _in_bulk(event, found)
-        return
-    for part in event.getchildren():
-        if len(part) and (take := _PARTS.get(part.tag)) is not None:
-            take(part, found)
-
-
-def _flow(flow: _Element, found: _Found) -> None:
-    if len(flow) > _MANY:
-        _sources(flow, found[4])
-        return
-    for system in flow.getchildren():
-        if system.get("category", "").strip() == "source" and len(system):
-            _source(system, found[4])
-
-
-_MANY = 12
-"""From so many parts on it pays to let libxml2 look for the few that matter, at 1 µs for the question."""
-
-
-def _in_bulk(container: _Element, found: _Found) -> None:
-    """What `_PARTS` would find, for an Incident or EventData of many parts."""
-    for part in container.iter(*_JUDGED):
-        within = part.getparent()
-        while within is not container and within.tag in _EVENT:
-            within = within.getparent()
-        if within is container:
-            _PARTS[part.tag](part, found)
-    _sources(container, found[4])
-
-
-def _sources(container: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The addresses of every source system, wherever it is within."""
-    tag = container.tag
-    for address in _SOURCES[tag](container) + _NAME_SERVERS[tag](container):
-        category = address.get("category")
-        addresses.append((category if category in INTERNET else _category(address), address.text or ""))
-
-
-def _source(system: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The addresses within a system's Node, those of name servers included."""
-    mark = len(addresses)
-    for part in system[0].getchildren():
-        category = part.get("category")
-        if category not in INTERNET:
-            break
-        addresses.append((category, part.text or ""))
-    else:
-        if len(addresses) > mark:
-            return
-    del addresses[mark:]
-    _source_in_full(system, addresses)
-
-
-def _source_in_full(system: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The same for whatever `_source` finds to be out of the ordinary."""
-    for node in system.iterchildren(*_NODE):
-        addresses.extend([(_category(address), address.text or "") for address in node.iter(*_ADDRESS)])
-
-
-def _category(address: _Element) -> str:
-    category: str = address.get("category", "").strip()
-    return address.get("ext-category", category) if category == "ext-value" else category
-
-
-def _assessment(assessment: _Element, found: _Found) -> None:
-    severities, types, categories, _, _ = found
-    for part in assessment.getchildren():
-        severity = part.get("severity")
-        kind = part.get("type")
-        if severity is not None:
-            severities.append(_extended(part, "ext-severity", severity))
-        elif kind is None:
-            if part.tag == _CATEGORY:
-                categories.append(" ".join((part.text or "").split()))
-            continue
-        elif part.tag in _COUNTER:  # its type is a unit
-            continue
-        if kind is not None:
-            types.append(_extended(part, "ext-type", kind))
-
-
-def _extended(part: _Element, name: str, value: str) -> str:
-    """The value of an enumeration that may be extended by an attribute of this name."""
-    value = value.strip()
-    return part.get(name, value) if value == "ext-value" else value
-
-
-def _assessment_v1(assessment: _Element, found: _Found) -> None:
-    """In version 1.0 the type of an impact is what categorizes the incident (RFC 5070 §3.10.1, RFC 7970 §4.4)."""
-    _, types, categories, _, _ = found
-    before = len(types)
-    _assessment(assessment, found)
-    categories.extend(types[before:])
-
-
-def _method(method: _Element, found: _Found) -> None:
-    """Its identifiers, or its descriptions when it has none."""
-    texts = [part.text for part in method.iter(*_IDENTIFIERS_OF_METHOD)]
-    texts += [part.get("ContentID") for part in method.iterchildren(*_STRUCTURED)]
-    known = [" ".join(text.split()) for text in texts if text]
-    if not known:
-        known = [" ".join((part.text or "").split()) for part in method.iterchildren(*_DESCRIPTION)]
-    found[3].extend(known)
-
-
-def _indicators(indicators: _Element, found: _Found) -> None:
-    _sources(indicators, found[4])
-
-
-_PARTS: dict[str, Callable[[_Element, _Found], None]] = {
-    **dict.fromkeys(_names("EventData"), _event),
-    **dict.fromkeys(_names("Flow"), _flow),
-    **dict.fromkeys(_names("Method"), _method),
-    clark("Assessment", V2): _assessment,
-    clark("Assessment", V1): _assessment_v1,
-    clark("IndicatorData", V2): _indicators,
-}
-"""What is looked into, in an Incident and in an EventData."""

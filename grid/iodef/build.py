@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, get_args
 
 from component.base.errors import InputError
 from grid.iodef import arguments, v2
-from grid.iodef.arguments import DOMAIN, Other
+from grid.iodef.arguments import DOMAIN, Other, Ports
 from grid.iodef.codec import write
 from grid.iodef.errors import Invalid
 from grid.iodef.names import XMLNS
@@ -42,8 +42,6 @@ PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132
 
 _DECLARED: Final = ((f"{{{XMLNS}}}xmlns", v2.NAMESPACE),)
 """So that the document equals what is read from what it is written to."""
-
-Ports = int | str | Iterable[int | tuple[int, int]]
 
 
 def report(
@@ -263,9 +261,6 @@ def _node(kind: str, value: str) -> v2.Node:
     return v2.Node(address=(v2.Address(category=kind, value=value),))  # type: ignore[arg-type]
 
 
-_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
-
-
 def _service(ports: Ports | None, protocol: str | int) -> v2.Service | None:
     if ports is None:
         return None
@@ -273,36 +268,11 @@ def _service(ports: Ports | None, protocol: str | int) -> v2.Service | None:
     if number is None or not 0 <= number <= 255:
         known = ", ".join(PROTOCOLS)
         raise InputError(f"protocol: {protocol!r} is not known.", hint=f"Write one of {known}, or its number.")
-    ranges = _ranges(ports)
+    ranges = arguments.ports(ports)
     if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
         return v2.Service(ip_protocol=number, port=ranges[0][0])
     written = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
     return v2.Service(ip_protocol=number, portlist=PortList(written))
-
-
-def _ranges(ports: Ports) -> Sequence[tuple[int, int]]:
-    if isinstance(ports, int):
-        parts: Iterable[object] = (ports,)
-    else:
-        parts = ports.split(",") if isinstance(ports, str) else ports
-    ranges = [_range(part) for part in parts]
-    if not ranges:
-        raise InputError("ports: the list is empty.", hint="Leave the argument out when no port is known.")
-    return ranges
-
-
-def _range(part: object) -> tuple[int, int]:
-    found = _RANGE.fullmatch(part.strip()) if isinstance(part, str) else None
-    if found is not None:
-        part = (int(found[1]), int(found[2] or found[1]))
-    match part:
-        case bool():
-            pass
-        case int() if 0 <= part <= 65535:
-            return part, part
-        case (int(first), int(last)) if 0 <= first <= last <= 65535:
-            return first, last
-    raise InputError(f"ports: {part!r} is not a port or range of ports.", hint="Ports go from 0 to 65535.")
 
 
 def _indicators(

@@ -34,9 +34,9 @@ class Network(NamedTuple):
         text = socket.inet_ntop(family, self.address.to_bytes(bits // 8, "big"))
         return text if self.prefix == bits else f"{text}/{self.prefix}"
 
-    def __contains__(self, other: object) -> bool:
+    def covers(self, other: Network) -> bool:
         """Whether another network is this one or a part of it."""
-        if not isinstance(other, Network) or other.version != self.version or other.prefix < self.prefix:
+        if other.version != self.version or other.prefix < self.prefix:
             return False
         return not (self.address ^ other.address) >> (_BITS[self.version] - self.prefix)
 
