@@ -154,7 +154,7 @@ def resident() -> float:
 def peak() -> float:
     """The largest that resident memory has been, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1000
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def baseline(_: Path, count: int) -> dict[str, Any]:

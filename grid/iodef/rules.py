@@ -58,6 +58,9 @@ _EXTENDED = etree.XPath(
     "descendant-or-self::*[namespace-uri() = $namespace or namespace-uri() = $structured]"
     "[@*[normalize-space() = 'ext-value' or starts-with(local-name(), 'ext-')]]"
 )
+_PLAIN = (b"<IODEF", b'<?xml version="1.0" encoding="UTF-8"', b"<?xml version='1.0' encoding='UTF-8'", b"<Incident")
+"""How most sources begin; the others are looked at more closely."""
+
 _OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["'](?!utf-8["']|us-ascii["'])""", re.IGNORECASE)
 
 
@@ -83,4 +86,6 @@ def _hides_words(source: bytes) -> bool:
     """Whether a word in it need not look like one: by references to characters, or by the encoding."""
     if b"&" in source and b"&#" in source:  # one byte is found much faster than two
         return True
-    return b"\0" in source[:64] or (source.startswith(b"<?") and _OTHER_ENCODING.match(source) is not None)
+    if source.startswith(_PLAIN):
+        return False
+    return b"\0" in source[:64] or _OTHER_ENCODING.match(source) is not None

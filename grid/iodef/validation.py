@@ -21,6 +21,7 @@ from grid.iodef.tightening import tighten
 VERSIONS = {clark("IODEF-Document", V2): "2.00", clark("IODEF-Document", V1): "1.00"}
 """The roots that are known, and the version attribute that each has (RFC 7970 §3.1, RFC 5070 §3.1)."""
 
+_NAMESPACES = {name: split(name)[0] for name in VERSIONS}
 _FILES = {V2: "iodef-2.0.xsd", V1: "iodef-1.0.xsd"}
 _TOP = Path(__file__).parents[2]
 _FOLDERS = (_TOP / "stanzagate" / "_data" / "schemas", _TOP / "schemas")
@@ -68,9 +69,8 @@ def validate(tree: etree._ElementTree, *, source: bytes | None = None) -> list[P
     :param source: what it was parsed from; it spares the rules that cannot be broken by it.
     """
     root = tree.getroot()
-    if root.tag not in VERSIONS:
-        return [_unknown_root(root)]
-    return validate_element(root, source=source)
+    namespace = _NAMESPACES.get(root.tag)  # type: ignore[arg-type]  # a str
+    return [_unknown_root(root)] if namespace is None else _problems(root, namespace, source)
 
 
 def validate_element(root: etree._Element, *, source: bytes | None = None) -> list[Problem]:
@@ -78,10 +78,15 @@ def validate_element(root: etree._Element, *, source: bytes | None = None) -> li
     namespace = split(str(root.tag))[0]
     if namespace not in _FILES:
         return [Problem(root.sourceline or 0, path_of(root), f"{wording.element(root)} is not a class of IODEF")]
+    return _problems(root, namespace, source)
+
+
+def _problems(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
     compiled = schema(namespace)
-    problems = [] if compiled.validate(root) else _explained(compiled, root)
-    broken = rules.problems(root, namespace, source)
-    return sorted([*problems, *broken], key=lambda problem: problem.line) if problems or broken else []
+    problems = rules.problems(root, namespace, source)
+    if not compiled.validate(root):
+        problems = [*_explained(compiled, root), *problems]
+    return sorted(problems, key=lambda problem: problem.line) if problems else []
 
 
 def _explained(compiled: etree.XMLSchema, root: etree._Element) -> list[Problem]:
