@@ -19,6 +19,7 @@ def faults(element: Element, declared: type[Class]) -> Iterator[str]:
     """What is wrong in an element and below; nothing when it has the structure of its class."""
     shape = fields_of(declared)
     yield from _attributes(element, shape)
+    yield from _prose(element)
     if shape.content is not None:
         if shape.content.part is Part.CONTENT and len(element):
             yield f"{element.tag} has children"
@@ -42,6 +43,19 @@ def _attributes(element: Element, shape: Shape) -> Iterator[str]:
     for item in shape.attributes:
         if item.required and item.name not in element.attrib:
             yield f"{element.tag}/@{item.name} is missing"
+
+
+def _prose(element: Element) -> Iterator[str]:
+    """What RFC 7970 demands of some classes at certain places only, and the schema says."""
+    name = etree.QName(element).localname
+    parent = element.getparent()
+    nameserver = name == "Address" and parent is not None and etree.QName(parent).localname == "Nameservers"
+    if nameserver and (element.get("category") not in {"ipv4-addr", "ipv6-addr"} or "ext-category" in element.attrib):
+        yield "the address of a nameserver is no IP address"  # §3.19.1: so there is no other category to name
+    if name in {"ApplicationHeaderField", "EmailHeaderField"} and not element.get("name"):  # §3.20.2, §3.21
+        yield f"{name} has no name"
+    if name == "EmailHeaderField" and element.get("dtype") != "string":  # §3.21
+        yield f"{name} is no string"
 
 
 def _children(element: Element, shape: Shape) -> Iterator[str]:
