@@ -16,13 +16,17 @@ from grid.iodef.names import PREFIXES, split
 _ENTITIES = {"\r": "&#13;"}
 
 
-def text(element: etree._Element, around: str = "") -> str:
-    """The element as XML, without its tail.
+def text(element: etree._Element) -> str:
+    """The element as XML, without its tail."""
+    parts: list[str] = []
+    _write(element, "", parts)
+    return "".join(parts)
 
-    :param around: the default namespace at its place.
-    """
+
+def _write(element: etree._Element, around: str, parts: list[str]) -> None:
+    """Append an element whose place has the default namespace `around`."""
     namespace, name = split(str(element.tag))
-    parts = [f"<{name}"]
+    parts.append(f"<{name}")
     if namespace != around:
         parts.append(f" xmlns={quoteattr(namespace)}")
     foreign = 0
@@ -38,7 +42,6 @@ def text(element: etree._Element, around: str = "") -> str:
     parts.append(">")
     parts.append(escape(element.text or "", _ENTITIES))
     for part in element:
-        parts.append(text(part, namespace))
+        _write(part, namespace, parts)
         parts.append(escape(part.tail or "", _ENTITIES))
     parts.append(f"</{name}>")
-    return "".join(parts)
