@@ -6,17 +6,15 @@ rule must not expect anything. `grid.iodef.rules` knows which rules hold for whi
 
 from __future__ import annotations
 
-import binascii
 import re
-from calendar import monthrange
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from lxml import etree
 
+from grid.iodef.content import FITS, PORTS
 from grid.iodef.names import PREFIXES, V2, local, split
-from grid.iodef.types import PortList
+from grid.iodef.text import BLANKS, EXT_VALUE
 from grid.iodef.wording import shown
 
 
@@ -33,15 +31,10 @@ Rule = Callable[[etree._Element], Sequence[Broken]]
 
 NOTHING: tuple[Broken, ...] = ()
 
-EXT = "ext-value"
 HIGHEST_PORT = 65535
+HIGHEST_PROTOCOL = 255
 
-_OBSERVABLE = etree.XPath("descendant-or-self::*[normalize-space(@observable-id) = $id]")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
-_PORTS = re.compile(r"\+?\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*", re.ASCII)
-_DATE_TIME = re.compile(r"(-?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
-_REAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|-?INF|NaN", re.ASCII)
+_OBSERVABLES = etree.XPath("descendant-or-self::*/@observable-id", smart_strings=False)
 
 
 def _name(element: etree._Element) -> str:
@@ -49,7 +42,7 @@ def _name(element: etree._Element) -> str:
 
 
 def _value(element: etree._Element, attribute: str) -> str:
-    return (element.get(attribute) or "").strip()
+    return (element.get(attribute) or "").strip(BLANKS)
 
 
 def _found(element: etree._Element, what: str, attribute: str = "") -> list[Broken]:
@@ -78,64 +71,13 @@ def extensions(element: etree._Element) -> Sequence[Broken]:
         if name == "dtype" and element.tag == _RAW:  # it has no partner
             continue
         partner = name.removeprefix("ext-")
-        if name in EXTENSIBLE and value.strip() == EXT and not _value(element, f"ext-{name}"):
+        if name in EXTENSIBLE and value.strip(BLANKS) == EXT_VALUE and not _value(element, f"ext-{name}"):
             found.append(
-                Broken(element, name, f"found {EXT!r}; expected the value in the attribute ext-{name} as well")
+                Broken(element, name, f"found {EXT_VALUE!r}; expected the value in the attribute ext-{name} as well")
             )
-        if partner != name and partner in EXTENSIBLE and _value(element, partner) != EXT:
-            found.append(Broken(element, name, f"found {name}; it is allowed only beside {partner}={EXT!r}"))
+        if partner != name and partner in EXTENSIBLE and _value(element, partner) != EXT_VALUE:
+            found.append(Broken(element, name, f"found {name}; it is allowed only beside {partner}={EXT_VALUE!r}"))
     return found
-
-
-def _is(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    return lambda text: pattern.fullmatch(text.strip()) is not None
-
-
-def _base64(text: str) -> bool:
-    try:
-        binascii.a2b_base64("".join(text.split()), strict_mode=True)
-    except (binascii.Error, ValueError):
-        return False
-    return True
-
-
-def _date_time(text: str) -> bool:
-    found = _DATE_TIME.fullmatch(text.strip())
-    if found is None:
-        return False
-    year, month, day, hour, minute, second = (int(part) for part in found.groups())
-    leap = year % 400 or 400  # years of four hundred are alike, and Python's calendar ends with 9999
-    if not (1 <= month <= 12 and 1 <= day <= monthrange(leap, month)[1] and minute < 60 and second < 60):
-        return False
-    return hour < 24 or (hour == 24 and not minute and not second)
-
-
-def _url(text: str) -> bool:
-    try:
-        urlsplit(text.strip())
-    except ValueError:
-        return False
-    return not re.search(r"\s", text.strip())
-
-
-_FITS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "boolean": (lambda text: text.strip() in {"true", "false", "0", "1"}, "true or false"),
-    "byte": (_base64, "base64"),
-    "bytes": (_is(_HEX), "pairs of hexadecimal digits"),
-    "character": (lambda text: len(text) == 1 or len(text.strip()) == 1, "one character"),
-    "date-time": (_date_time, "a date and time like 2026-11-21T09:00:00Z"),
-    "ntpstamp": (_date_time, "a date and time like 2026-11-21T09:00:00Z"),
-    "integer": (_is(_INTEGER), "a whole number"),
-    "portlist": (_is(_PORTS), "ports and ranges like 22,80,8000-8080"),
-    "real": (_is(_REAL), "a number"),
-    "file": (_base64, "base64"),
-    "url": (_url, "a URL"),
-    "frame": (_is(_HEX), "pairs of hexadecimal digits"),
-    "packet": (_is(_HEX), "pairs of hexadecimal digits"),
-    "ipv4-packet": (_is(_HEX), "pairs of hexadecimal digits"),
-    "ipv6-packet": (_is(_HEX), "pairs of hexadecimal digits"),
-}
-"""What text of a dtype looks like; other texts are free."""
 
 
 def typed_content(element: etree._Element) -> Sequence[Broken]:
@@ -144,76 +86,92 @@ def typed_content(element: etree._Element) -> Sequence[Broken]:
     if dtype == "string" and not len(element):
         return NOTHING
     dtype = (dtype or "string").strip()
-    if dtype not in {"xml", EXT} and len(element):
+    if dtype not in {"xml", EXT_VALUE} and len(element):
         what = f"found an element; the content of {_name(element)} is of dtype {dtype!r}"
         return [Broken(element[0], "", what)]
-    if dtype in _FITS and not _FITS[dtype][0](element.text or ""):
-        return _found(element, f"{shown(element.text or '')}; expected {_FITS[dtype][1]} (dtype {dtype!r})")
+    if dtype in FITS and not FITS[dtype][0](element.text or ""):
+        return _found(element, f"{shown(element.text or '')}; expected {FITS[dtype][1]} (dtype {dtype!r})")
     return NOTHING
 
 
 def ports(element: etree._Element) -> Sequence[Broken]:
-    """RFC 7970 §2.9 and §3.20: ports are numbers that a port can have, ranges go upwards."""
-    text = (element.text or "").strip()
-    if text.isdecimal() and text.isascii() and len(text) < 5:
-        return NOTHING
-    if not _PORTS.fullmatch(text):
-        if re.fullmatch(r"[-+\d,]+", text):  # anything else is for the schema to refuse
+    """RFC 7970 §2.9 and §3.20, RFC 5070 §2.10: ports are numbers that a port can have, ranges go upwards."""
+    text = (element.text or "").strip(BLANKS)
+    if not PORTS.fullmatch(text):
+        if re.fullmatch(r"[-\d,]+", text):  # anything else is for the schema to refuse
             return _found(element, f"{shown(text)}; expected ports from 0 to {HIGHEST_PORT}, in ASCII digits")
         return NOTHING
-    for part in text.removeprefix("+").split(","):
-        first, _, last = part.partition("-")
-        if max(int(first), int(last or first)) > HIGHEST_PORT:
+    for part in text.split(","):
+        first, last = _range(part)
+        if max(first, last) > HIGHEST_PORT:
             return _found(element, f"{shown(part)}; expected ports from 0 to {HIGHEST_PORT}")
-        if last and int(last) < int(first):
+        if last < first:
             return _found(element, f"{shown(part)}; expected the lower port first")
     return NOTHING
 
 
-def port_pairs(portlist: etree._Element) -> Sequence[Broken]:
-    """RFC 7970 §3.20, RFC 5070 §3.17: the ports of source and target correspond one by one."""
-    system = portlist.getparent()
-    system = system.getparent() if system is not None else None
-    flow = system.getparent() if system is not None else None
-    if system is None or flow is None or _name(flow) != "Flow" or _value(system, "category") != "source":
-        return NOTHING
-    lists: dict[str, list[etree._Element]] = {"source": [], "target": []}
-    systems = {"source": 0, "target": 0}
-    for each in flow:
-        category = _value(each, "category")
-        if category in lists:
-            systems[category] += 1
-            lists[category] += each.iter(str(portlist.tag))
-    if not lists["target"] or lists["source"][0] is not portlist:
-        return NOTHING
-    ours, theirs = (sum(_ports_in(found) for found in lists[side]) for side in ("source", "target"))
-    if 0 < ours != theirs:
-        return _found(portlist, f"{ours} ports; expected as many as the target of the Flow lists: {theirs}")
-    if ours > 1 and max(systems.values()) > 1:
-        return _found(
-            portlist, f"{ours} ports that correspond to others; expected one source and one target in the Flow"
-        )
-    return NOTHING
+def _range(part: str) -> tuple[int, int]:
+    """First and last port; one that has too many digits for a port is above the highest."""
+    ends = (number.lstrip("0") for number in part.split("-"))
+    first, *last = (int(number or 0) if len(number) <= 5 else HIGHEST_PORT + 1 for number in ends)
+    return first, last[0] if last else first
 
 
-def _ports_in(portlist: etree._Element) -> int:
-    try:
-        return sum(last - first + 1 for first, last in PortList((portlist.text or "").strip()).ranges)
-    except ValueError:
+def port_pairs(portlists: Sequence[etree._Element]) -> Iterator[Broken]:
+    """RFC 7970 §3.20, RFC 5070 §3.17: the ports of source and target correspond one by one.
+
+    :param portlists: of a document, in its order.
+    """
+    flows: dict[etree._Element, list[tuple[etree._Element, etree._Element]]] = {}
+    for portlist in portlists:
+        system = next(portlist.iterancestors(f"{{{split(str(portlist.tag))[0]}}}System"), None)
+        flow = system.getparent() if system is not None else None
+        if system is not None and flow is not None and _name(flow) == "Flow":
+            flows.setdefault(flow, []).append((portlist, system))
+    for flow, listed in flows.items():
+        yield from _pairs_of(flow, listed)
+
+
+def _pairs_of(flow: etree._Element, listed: list[tuple[etree._Element, etree._Element]]) -> Iterator[Broken]:
+    counts = {
+        side: {portlist: _count(portlist) for portlist, system in listed if _value(system, "category") == side}
+        for side in ("source", "target")
+    }
+    if not counts["source"] or not counts["target"]:
+        return
+    theirs = next(iter(counts["target"].values()))
+    for portlist, ours in (*counts["source"].items(), *counts["target"].items()):
+        if ours and theirs and ours != theirs:
+            what = (
+                f"{ours} {'port' if ours == 1 else 'ports'}; expected as many as a target of the Flow lists: {theirs}"
+            )
+            yield from _found(portlist, what)
+    if theirs > 1 and split(str(flow.tag))[0] == V2:
+        systems = [_value(system, "category") for system in flow]
+        if systems.count("source") > 1 or systems.count("target") > 1:
+            first = next(iter(counts["source"]))
+            what = f"{theirs} ports that correspond to others; expected one source and one target in the Flow"
+            yield from _found(first, what)
+
+
+def _count(portlist: etree._Element) -> int:
+    text = (portlist.text or "").strip(BLANKS)
+    if not PORTS.fullmatch(text):
         return 0
+    return sum(max(0, last - first + 1) for first, last in map(_range, text.split(",")))
 
 
 def pattern(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.22.2, RFC 5070 §3.19.2: a binary pattern is written in hexadecimal digits."""
-    if _value(element, "type") != "binary" or _FITS["bytes"][0](element.text or ""):
+    if _value(element, "type") != "binary" or FITS["bytes"][0](element.text or ""):
         return NOTHING
-    return _found(element, f"{shown(element.text or '')}; expected {_FITS['bytes'][1]} (type 'binary')")
+    return _found(element, f"{shown(element.text or '')}; expected {FITS['bytes'][1]} (type 'binary')")
 
 
 def confidence(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.12.5, RFC 5070 §3.10.4: a number when the rating is numeric, otherwise nothing."""
     numeric = _value(element, "rating") == "numeric"
-    text = (element.text or "").strip()
+    text = (element.text or "").strip(BLANKS)
     if numeric and not text:
         return [Broken(element, "", "Confidence is empty; with rating 'numeric' expected a number")]
     if text and not numeric:
@@ -246,9 +204,15 @@ _NUMBERED = ("Port", "Portlist", "ProtoCode", "ProtoType", "ProtoField")
 
 
 def protocol(element: etree._Element) -> Sequence[Broken]:
-    """RFC 7970 §3.20: ports and codes mean something with a protocol only."""
-    if element.get("ip-protocol") is not None:
-        return NOTHING
+    """RFC 7970 §3.20: ports and codes mean something with a protocol only; it is a number of IANA's registry."""
+    number = element.get("ip-protocol")
+    if number is not None:
+        if number.isdecimal() and len(number) < 3:
+            return NOTHING
+        known = re.fullmatch(r"\+?0*(\d{1,3})", number.strip(BLANKS))
+        if known and int(known[1]) <= HIGHEST_PROTOCOL:
+            return NOTHING
+        return _found(element, f"{shown(number)}; expected a protocol from 0 to {HIGHEST_PROTOCOL}", "ip-protocol")
     numbered = next((name for name in _NUMBERED if _part(element, name) is not None), None)
     if numbered is None:
         return NOTHING
@@ -280,22 +244,22 @@ def bulk(element: etree._Element) -> Sequence[Broken]:
     return _found(element, "'file-hash'; expected a Hash in BulkObservableFormat as well", "type")
 
 
-def reference(element: etree._Element) -> Sequence[Broken]:
-    """RFC 7970 §2.14, §3.29.6 and §3.29.7: a reference names something of this document."""
-    observable = _name(element) == "ObservableReference"
-    uid = element.get("uid-ref")
-    if uid is None:
-        if observable or element.get("euid-ref") is not None:
-            return NOTHING
-        return _found(element, "neither uid-ref nor euid-ref; expected one of them")
-    root = element.getroottree().getroot()
-    if _OBSERVABLE(root, id=uid.strip()):
-        return NOTHING
-    indicators = root.iter(f"{{{V2}}}IndicatorID")
-    if not observable and any((found.text or "").strip() == uid.strip() for found in indicators):
-        return NOTHING
-    what = "an observable-id" if observable else "an indicator"
-    return _found(element, f"{shown(uid)}; expected {what} of this document", "uid-ref")
+def references(pointers: Sequence[etree._Element]) -> Iterator[Broken]:
+    """RFC 7970 §2.14, §3.29.6 and §3.29.7: a reference names something of this document.
+
+    :param pointers: ObservableReference and IndicatorReference of a document.
+    """
+    root = pointers[0].getroottree().getroot()
+    indicators = {(found.text or "").strip(BLANKS) for found in root.iter(f"{{{V2}}}IndicatorID")}
+    observables = {str(found).strip(BLANKS) for found in _OBSERVABLES(root)}
+    for element in pointers:
+        uid = element.get("uid-ref")
+        observable = _name(element) == "ObservableReference"
+        if uid is None and not observable and element.get("euid-ref") is None:
+            yield from _found(element, "neither uid-ref nor euid-ref; expected one of them")
+        if uid is not None and uid.strip(BLANKS) not in (observables if observable else indicators):
+            what = "an observable-id" if observable else "an IndicatorID"
+            yield from _found(element, f"{shown(uid)}; expected {what} of this document", "uid-ref")
 
 
 def distinct(indicators: etree._Element) -> Sequence[Broken]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from lxml import etree
 
 from component.base.errors import InputError
-from grid.iodef.names import local
+from grid.iodef.places import Places
+
+MOST = 200
+"""So many problems of one document are told: nobody reads more, and a hostile one has millions."""
 
 SHOWN = 20
 """So many problems are named in the text of an `Invalid`; all are in its `problems`."""
@@ -30,7 +33,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (f"line {self.line}" if self.line else "", self.path) if part)
-        return f"{place}: {self.message}" if place else self.message
+        return _readable(f"{place}: {self.message}" if place else self.message)
 
 
 class Invalid(InputError):
@@ -51,22 +54,10 @@ class Invalid(InputError):
 
 
 def path_of(element: etree._Element, attribute: str = "") -> str:
-    """The path of an element, or of one of its attributes, without namespaces.
-
-    :param attribute: its name; empty for the element itself.
-    """
-    steps = [f"/@{local(attribute)}"] if attribute else []
-    current: etree._Element | None = element
-    while current is not None:
-        steps.append(f"/{_step(current)}")
-        current = current.getparent()
-    return "".join(reversed(steps))
+    """The path of an element, or of one of its attributes; for many of a document see `grid.iodef.places`."""
+    return Places().path(element, attribute)
 
 
-def _step(element: etree._Element) -> str:
-    tag = str(element.tag)
-    name = local(tag)
-    before = len(list(element.itersiblings(tag, preceding=True)))
-    if before or next(element.itersiblings(tag), None) is not None:
-        return f"{name}[{before + 1}]"
-    return name
+def _readable(text: str) -> str:
+    """A text whose characters all show: a name in a path may hold what ends a line or turns a terminal over."""
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from lxml import etree
 
@@ -21,25 +22,33 @@ class Limits:
     """What a source may have.
 
     :ivar size: bytes.
+    :ivar elements: each takes some 200 bytes of memory, whatever it takes of the source.
     """
 
     size: int = 64 * 1024 * 1024
+    elements: int = 1_000_000
 
 
 DEFAULT = Limits()
 
-_PARSER = etree.XMLParser(
-    resolve_entities=False,
-    no_network=True,
-    load_dtd=False,
-    dtd_validation=False,
-    huge_tree=False,  # also bounds the length of one text, of names, and of what entities may grow to
-    remove_comments=True,
-    remove_pis=True,
-)
+SAFELY: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "dtd_validation": False,
+    "huge_tree": False,  # also bounds the length of one text, of names, and of what entities may grow to
+    "remove_comments": True,
+    "remove_pis": True,
+}
+"""How a parser for documents of others is made."""
+
+_PARSER = etree.XMLParser(**SAFELY)
 
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<")
 """How a source in UTF-16 or UTF-32 begins."""
+
+_SMALLEST = len(b"<a/>")
+"""Bytes of the smallest element."""
 
 _BEFORE = (b"<?", b"<!--")
 """How that begins which may stand before a DOCTYPE."""
@@ -51,21 +60,31 @@ def parse(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
     :param source: XML in an encoding that it declares, or UTF-8 or UTF-16.
     :returns: the tree, without comments and processing instructions.
     :raises Invalid: not well-formed, too large, too deep, a DOCTYPE, or an encoding that does not fit.
+    :raises TypeError: `source` is a `str`: its encoding is part of what is parsed.
     """
-    if len(source) > limits.size:
-        raise _refused(0, f"{len(source):,} bytes are more than the {limits.size:,} that are allowed")
-    if _has_doctype(source):
-        raise _refused(1, "a DOCTYPE is not allowed: neither entities nor DTDs are used (restricted XML)")
+    refuse_early(source, limits)
     try:
         root = etree.fromstring(source, _PARSER)
     except etree.XMLSyntaxError as error:
         raise _refused(error.lineno or 0, _reason(source, error)) from None
     except (LookupError, ValueError) as error:
         raise _refused(1, f"the encoding cannot be read: {error}") from None
-    tree = root.getroottree()
+    tree: etree._ElementTree = root.getroottree()
     if tree.docinfo.internalDTD is not None:  # in an encoding that hides it, UTF-7 for example
         raise _refused(1, "a DOCTYPE is not allowed: neither entities nor DTDs are used (restricted XML)")
     return tree
+
+
+def refuse_early(source: bytes, limits: Limits) -> None:
+    """Refuse what need not be parsed for it: too large, or with a DOCTYPE; raises as `parse` does."""
+    if isinstance(source, str):
+        raise TypeError("the source must be bytes, as they were received; a str can be given as source.encode()")
+    if len(source) > limits.size:
+        raise _refused(0, f"{len(source):,} bytes are more than the {limits.size:,} that are allowed")
+    if len(source) > limits.elements * _SMALLEST and source.count(b"<") - source.count(b"</") > limits.elements:
+        raise _refused(0, f"more than the {limits.elements:,} elements that are allowed")
+    if _has_doctype(source):
+        raise _refused(1, "a DOCTYPE is not allowed: neither entities nor DTDs are used (restricted XML)")
 
 
 def _has_doctype(source: bytes) -> bool:
@@ -79,6 +98,9 @@ def _has_doctype(source: bytes) -> bool:
     return source.startswith(b"<!", at) and at >= 0
 
 
+_TOO_LONG = re.compile(r"huge text|too long|too big|resource limit|maximum .*size", re.IGNORECASE)
+
+
 def _reason(source: bytes, error: etree.XMLSyntaxError) -> str:
     if not source.strip():
         return "the source is empty; an XML document is expected"
@@ -86,8 +108,8 @@ def _reason(source: bytes, error: etree.XMLSyntaxError) -> str:
     text = text.partition("\n")[0].removeprefix("xmlParseCharRef: ").strip(" !")
     if "xcessive depth" in text:
         return f"elements are nested more than {DEPTH} deep"
-    if "huge text" in text or "Huge text" in text or "AttValue length too long" in text:
-        return "one text has more than 10,000,000 bytes"
+    if _TOO_LONG.search(text):
+        return "one text, attribute, comment or name is longer than 10,000,000 bytes"
     return f"this is not well-formed XML: {text[:1].lower()}{text[1:]}"
 
 

@@ -7,19 +7,20 @@ those elements and at no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lxml import etree
 
 from grid.iodef import demands
-from grid.iodef.demands import Rule
-from grid.iodef.errors import Problem, path_of
-from grid.iodef.names import PREFIXES, V1, V2
+from grid.iodef.demands import Broken, Rule
+from grid.iodef.errors import MOST, Problem
+from grid.iodef.names import PREFIXES, V1, V2, local
+from grid.iodef.places import Places
 
 _COMMON: dict[str, tuple[Rule, ...]] = {
     "AdditionalData": (demands.typed_content,),
     "RecordItem": (demands.typed_content,),
-    "Portlist": (demands.ports, demands.port_pairs),
+    "Portlist": (demands.ports,),
     "Confidence": (demands.confidence,),
     "RecordPattern": (demands.pattern,),
 }
@@ -38,10 +39,18 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
     "HashData": (demands.hashed,),
     "BulkObservable": (demands.bulk,),
     "IndicatorData": (demands.distinct,),
-    "ObservableReference": (demands.reference,),
-    "IndicatorReference": (demands.reference,),
+    "ObservableReference": (),
+    "IndicatorReference": (),
     "IndicatorExpression": (demands.expression,),
 }
+
+
+_TOGETHER: dict[str, Callable[[Sequence[etree._Element]], Iterable[Broken]]] = {
+    "Portlist": demands.port_pairs,
+    "ObservableReference": demands.references,
+    "IndicatorReference": demands.references,
+}
+"""Rules for all elements of a document together; their work must not grow with the square of it."""
 
 
 def _qualified(rules: Mapping[str, tuple[Rule, ...]], namespace: str) -> dict[str, tuple[Rule, ...]]:
@@ -50,6 +59,8 @@ def _qualified(rules: Mapping[str, tuple[Rule, ...]], namespace: str) -> dict[st
 
 RULES = {V2: _qualified(_OF_V2, V2), V1: _qualified(_COMMON, V1)}
 """The rules of each version, by its namespace, and by the element that they look at."""
+
+_GATHERED = frozenset(f"{{{namespace}}}{name}" for namespace in (V1, V2) for name in _TOGETHER)
 
 _SMALL = 1500
 """Bytes of a document whose elements are looked at one by one sooner than libxml2 is told the names to look for."""
@@ -72,14 +83,28 @@ def problems(root: etree._Element, namespace: str, source: bytes | None) -> list
     """
     rules = RULES[namespace]
     broken = list(demands.private(root))
+    together: dict[str, list[etree._Element]] = {}
     few = source is not None and len(source) < _SMALL
     for element in root.iter() if few else root.iter(*rules):
-        for rule in rules.get(element.tag, ()):  # type: ignore[arg-type]  # a str
+        checks = rules.get(element.tag)  # type: ignore[arg-type]  # a str
+        if checks is None:
+            continue
+        for rule in checks:
             broken += rule(element)
+        if element.tag in _GATHERED:
+            together.setdefault(local(str(element.tag)), []).append(element)
+    for name, elements in together.items():
+        broken += _TOGETHER[name](elements)
     if source is None or b"ext-" in source or _hides_words(source):
         for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
             broken += demands.extensions(element)
-    return [Problem(found.element.sourceline or 0, path_of(*found[:2]), found.message) for found in broken]
+    if not broken:
+        return []
+    places = Places()
+    return [
+        Problem(found.element.sourceline or 0, places.path(found.element, found.attribute), found.message)
+        for found in broken[:MOST]
+    ]
 
 
 def _hides_words(source: bytes) -> bool:

@@ -7,15 +7,16 @@ valid costs that second look.
 from __future__ import annotations
 
 import threading
-from functools import cache
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 from lxml import etree
 
 from grid.iodef import rules, wording
-from grid.iodef.errors import Invalid, Problem, path_of
-from grid.iodef.names import V1, V2, clark, split
-from grid.iodef.parsing import DEFAULT, Limits, parse
+from grid.iodef.errors import MOST, Invalid, Problem, path_of
+from grid.iodef.names import V1, V2, XSI, clark, split
+from grid.iodef.parsing import DEFAULT, SAFELY, Limits, parse, refuse_early
 from grid.iodef.tightening import tighten
 
 VERSIONS = {clark("IODEF-Document", V2): "2.00", clark("IODEF-Document", V1): "1.00"}
@@ -26,8 +27,14 @@ _FILES = {V2: "iodef-2.0.xsd", V1: "iodef-1.0.xsd"}
 _TOP = Path(__file__).parents[2]
 _FOLDERS = (_TOP / "stanzagate" / "_data" / "schemas", _TOP / "schemas")
 
-_explaining = threading.Lock()
-"""A schema object of lxml keeps the messages of its last run: one thread at a time may ask for them."""
+_LARGE = 128 * 1024
+"""Bytes from which on a document is validated while it is parsed once more, in pieces: see `_enough`."""
+
+_COUNT = etree.XPath("count(descendant-or-self::*)")
+_PIECE = 64 * 1024
+_SMALL_PIECE = 4 * 1024
+_XSI_TYPE = f"{{{XSI}}}type"
+_local = threading.local()
 
 
 def schema_file(name: str) -> Path:
@@ -38,15 +45,21 @@ def schema_file(name: str) -> Path:
     return next((folder / name for folder in _FOLDERS if (folder / name).is_file()), _FOLDERS[-1] / name)
 
 
-@cache
 def schema(namespace: str) -> etree.XMLSchema:
-    """The compiled schema of a version, by its namespace. It takes some milliseconds once.
+    """The compiled schema of a version, by its namespace; it takes some milliseconds, once in each thread.
 
-    It is the published one with what `grid.iodef.tightening` adds.
+    It is the published one with what `grid.iodef.tightening` adds. A schema object of lxml keeps the messages of its
+    last run, so threads cannot share one.
     """
-    tree = etree.parse(schema_file(_FILES[namespace]))
-    tighten(tree.getroot())
-    return etree.XMLSchema(tree)
+    compiled: dict[str, etree.XMLSchema] | None = getattr(_local, "schemas", None)
+    if compiled is None:
+        compiled = _local.schemas = {}
+    found = compiled.get(namespace)
+    if found is None:
+        tree = etree.parse(schema_file(_FILES[namespace]))
+        tighten(tree.getroot())
+        found = compiled[namespace] = etree.XMLSchema(tree)
+    return found
 
 
 def check(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
@@ -55,11 +68,34 @@ def check(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
     :returns: the tree of a document that is valid.
     :raises Invalid: with everything that is wrong.
     """
-    tree = parse(source, limits=limits)
-    problems = validate(tree, source=source)
+    tree = _judged(source, limits) if len(source) >= _LARGE else None
+    if tree is not None:
+        problems = rules.problems(tree.getroot(), _NAMESPACES[str(tree.getroot().tag)], source)
+    else:
+        tree = parse(source, limits=limits)
+        problems = validate(tree, source=source)
     if problems:
         raise Invalid(problems)
     return tree
+
+
+def _judged(source: bytes, limits: Limits) -> etree._ElementTree | None:
+    """A large document, parsed and validated in one; None when that failed, for whatever reason.
+
+    See `_enough` for why a large one is not validated as a tree.
+    """
+    refuse_early(source, limits)
+    parser = etree.XMLParser(schema=schema(V1 if V1.encode() in source[:2000] else V2), **SAFELY)
+    for start in range(0, len(source), _PIECE):
+        parser.feed(source[start : start + _PIECE])
+        if len(parser.feed_error_log):
+            return None
+    try:
+        root = parser.close()
+    except etree.XMLSyntaxError:
+        return None
+    tree: etree._ElementTree = root.getroottree()
+    return tree if root.tag in VERSIONS and tree.docinfo.internalDTD is None else None
 
 
 def validate(tree: etree._ElementTree, *, source: bytes | None = None) -> list[Problem]:
@@ -82,18 +118,66 @@ def validate_element(root: etree._Element, *, source: bytes | None = None) -> li
 
 
 def _problems(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
+    found = rules.problems(root, namespace, source)
+    log = _refused(root, namespace, source)
+    if log:
+        found = [*(wording.problems(log, root) or [_unexplained(root)]), *found]
+    if len(found) <= 1:
+        return found
+    found.sort(key=lambda problem: problem.line)
+    if len(found) >= MOST:
+        found[MOST:] = [Problem(0, "", f"there are more than these {MOST} problems; they are not told")]
+    return found
+
+
+def _refused(root: etree._Element, namespace: str, source: bytes | None) -> list[Any]:
+    """What the schema has against a document: entries of lxml's log."""
     compiled = schema(namespace)
-    problems = rules.problems(root, namespace, source)
-    if not compiled.validate(root):
-        problems = [*_explained(compiled, root), *problems]
-    return sorted(problems, key=lambda problem: problem.line) if problems else []
+    log = _log(root, compiled, source)
+    if log and any(map(wording.others_type, log)):
+        # libxml2 did not look inside those elements: have it look again, without what stopped it
+        plain = deepcopy(root)
+        for element in plain.iter(etree.Element):
+            if not wording.of_iodef(str(element.tag)):
+                element.attrib.pop(_XSI_TYPE, None)
+        log = _log(plain, compiled, None)
+    return log
 
 
-def _explained(compiled: etree.XMLSchema, root: etree._Element) -> list[Problem]:
-    with _explaining:
-        compiled.validate(root)
-        log = list(compiled.error_log)
-    return wording.problems(log, root)
+def _log(root: etree._Element, compiled: etree.XMLSchema, source: bytes | None) -> list[Any]:
+    if source is None and _COUNT(root) * 16 >= _LARGE:
+        source = etree.tostring(root)
+    if source is not None and len(source) >= _LARGE:
+        enough = _enough(source, compiled)
+        if enough is None:
+            return []
+        if enough < len(source):
+            root = etree.fromstring(source[:enough], etree.XMLParser(recover=True, **SAFELY))
+    return [] if compiled.validate(root) else list(compiled.error_log)
+
+
+def _enough(source: bytes, compiled: etree.XMLSchema, piece: int = _PIECE) -> int | None:
+    """After how many bytes there is enough to complain about; None when there is nothing.
+
+    The document is parsed once more, in pieces, and validated meanwhile. Asked about a whole tree, libxml2 would tell
+    everything, each with a path for which it counts siblings: minutes and gigabytes for a few megabytes that are
+    wrong on purpose.
+    """
+    parser = etree.XMLParser(schema=compiled, **SAFELY)
+    for start in range(0, len(source), piece):
+        parser.feed(source[start : start + piece])
+        if len(parser.feed_error_log) > MOST * 3:  # a problem may be told in several
+            return start + piece if piece == _SMALL_PIECE else _enough(source, compiled, _SMALL_PIECE)
+    try:
+        parser.close()
+    except etree.XMLSyntaxError:
+        return len(source)
+    return None
+
+
+def _unexplained(root: etree._Element) -> Problem:
+    """What is said when libxml2 refuses a document without telling why."""
+    return Problem(root.sourceline or 0, path_of(root), "the document does not fit the schema")
 
 
 def _unknown_root(root: etree._Element) -> Problem:

@@ -8,8 +8,9 @@ from typing import Any
 
 from lxml import etree
 
-from grid.iodef.errors import Problem, path_of
+from grid.iodef.errors import MOST, Problem
 from grid.iodef.names import PREFIXES, V1, V2, local, split
+from grid.iodef.places import Places
 
 _LONGEST = 80
 """Characters of a value that a message shows."""
@@ -39,14 +40,24 @@ _TYPES = {
 """What a data type accepts, for people."""
 
 _EXPECTED = re.compile(r"Expected is (?:one of )?\( (.*?) \)\.", re.DOTALL)
-_FACET = re.compile(r"\[facet '(\w+)'\] The value '(.*?)' (.*)", re.DOTALL)
-_SET = re.compile(r"is not an element of the set \{(.*)\}", re.DOTALL)
-_ATOMIC = re.compile(r"'(.*)' is not a valid value of the (?:\w+ )?(?:atomic|union|list) type '(.*?)'", re.DOTALL)
-_FIXED = re.compile(r"The value '(.*)' does not match the fixed value constraint '(.*)'", re.DOTALL)
+_SUBJECT = re.compile(r"Element '[^']*'(?:, attribute '([^']*)')?: ", re.DOTALL)
 _OTHERS_TYPE = re.compile(
     r"The QName value '.*' of the xsi:type attribute does not resolve|The type definition is absent", re.DOTALL
 )
-_SUBJECT = re.compile(r"Element '(?:[^']*)'(?:, attribute '([^']*)')?: ", re.DOTALL)
+_ENDS = {
+    "set": re.compile(r"is not an element of the set \{([^{}]*)\}\.?\s*$", re.DOTALL),
+    "pattern": re.compile(r"is not accepted by the pattern '(.*)'\.?\s*$", re.DOTALL),
+    "least": re.compile(r"is less than the minimum value allowed \('([^']*)'\)\.?\s*$", re.DOTALL),
+    "most": re.compile(r"is greater than the maximum value allowed \('([^']*)'\)\.?\s*$", re.DOTALL),
+    "above": re.compile(r"must be greater than '([^']*)'\.?\s*$", re.DOTALL),
+    "below": re.compile(r"must be less than '([^']*)'\.?\s*$", re.DOTALL),
+    "length": re.compile(r"(?:minimum|maximum)? ?length of '(\d+)'\.?\s*$", re.DOTALL),
+    "fixed": re.compile(r"does not match the fixed value constraint '([^']*)'\.?\s*$", re.DOTALL),
+    "type": re.compile(
+        r"is not a valid value of the (?:local )?(?:atomic|union|list) type(?: '([^']*)')?\.?\s*$", re.DOTALL
+    ),
+}
+"""How messages on values end. Their beginning repeats the value, which may look like anything."""
 
 
 def element(found: etree._Element) -> str:
@@ -57,65 +68,69 @@ def element(found: etree._Element) -> str:
 
 def shown(value: str) -> str:
     """A value between quotes, cut when it is long; control characters made visible."""
-    text = " ".join(value.split()) if value.strip() else value
-    return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
+    start = value[: _LONGEST * 4]  # of megabytes nobody needs the rest
+    return repr(shortened(" ".join(start.split()) if start.strip() else start, _LONGEST))
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text, cut when it has more than so many characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
-    """The problems that lxml's log tells of.
+    """The problems that lxml's log tells of, `MOST` at most.
 
     :param log: its entries, in the order of the document.
     :param root: of the document; the paths of the entries start there.
     """
     found: list[Problem] = []
     explained: set[str] = set()
-    prefixes: dict[str, str] = {}
+    places = Places()
     for entry in log:
-        if _OTHERS_TYPE.search(entry.message) and not _of_iodef(entry.message):
-            continue  # the type of an element that we do not know: XML Schema takes it as it is, libxml2 does not
+        if len(found) >= MOST:
+            break
+        if others_type(entry):
+            continue
         subject = _SUBJECT.match(entry.message)
-        attribute = subject[1] or "" if subject else ""
+        attribute = (subject[1] or "") if subject else ""
         text = entry.message[subject.end() :] if subject else entry.message
-        if entry.path and ":" in entry.path and not prefixes:
-            prefixes = _prefixes(root)
-        place = _at(entry.path, root, prefixes)
-        path = path_of(place, attribute) if place is not None else ""
-        missing = re.match(r"The attribute '(.*?)' (is required but missing|is not allowed)", text)
-        if missing and place is not None:
-            path = path_of(place, missing[1]) if "allowed" in missing[2] else path_of(place)
-        if path in explained and _ATOMIC.match(text):
+        place = places.find(root, entry.path)
+        missing = re.match(r"The attribute '([^']*)' is (required but missing|not allowed)", text)
+        named = missing[1] if missing and "allowed" in missing[2] else "" if missing else attribute
+        path = places.path(place, named) if place is not None else ""
+        if path in explained and _ENDS["type"].search(text):
             continue  # libxml2 says a second time that the value of a facet does not fit
         explained.add(path)
         line = (place.sourceline if place is not None else 0) or entry.line or 0
-        found.append(Problem(line, path, _message(text, place)))
+        found.append(Problem(line, path, _message(text, place, attribute)))
     return found
 
 
-def _prefixes(root: etree._Element) -> dict[str, str]:
-    """The prefixes that libxml2's paths use: those of the document."""
-    return {prefix: uri for element in root.iter() for prefix, uri in element.nsmap.items() if prefix}
+def others_type(entry: Any) -> bool:
+    """Whether libxml2 complains of the ``xsi:type`` of an element that we do not know.
+
+    XML Schema takes such an element as it is, where the content may be anything (part 1, §3.3.4); libxml2 does not,
+    and does not look at what is inside.
+    """
+    return bool(_OTHERS_TYPE.search(entry.message)) and not of_iodef(_tag(entry.message))
 
 
-def _at(path: str | None, root: etree._Element, prefixes: dict[str, str]) -> etree._Element:
-    if not path:
-        return root
-    try:
-        found = root.getroottree().xpath(path, namespaces=prefixes or None)
-    except etree.XPathError:
-        return root
-    return found[0] if isinstance(found, list) and found and isinstance(found[0], etree._Element) else root
+def of_iodef(tag: str) -> bool:
+    """Whether an element of this Clark name belongs to IODEF or to a standard that it takes in."""
+    return split(tag)[0] in {V1, V2, *PREFIXES.values()}
 
 
-def _of_iodef(message: str) -> bool:
-    return any(f"Element '{{{uri}}}" in message for uri in (V1, V2, *PREFIXES.values()))
+def _tag(message: str) -> str:
+    found = re.match(r"Element '([^']*)'", message)
+    return found[1] if found else ""
 
 
-def _message(text: str, place: etree._Element | None) -> str:
-    for told in (_structure, _value):
-        message = told(text, place)
-        if message:
-            return message
-    return _plain(text)
+def _message(text: str, place: etree._Element | None, attribute: str) -> str:
+    message = _structure(text, place)
+    if not message and place is not None:
+        value = place.get(attribute, "") if attribute else place.text or ""
+        message = _value(text, value)
+    return message or shortened(_plain(text), _LONGEST * 4)
 
 
 def _structure(text: str, place: etree._Element | None) -> str:
@@ -148,22 +163,16 @@ def _allowed(text: str) -> str:
     return "child elements only" if "element-only" in text else "text only"
 
 
-def _value(text: str, _place: etree._Element | None) -> str:
-    facet = _FACET.match(text)
-    if facet and (values := _SET.search(facet[3])):
-        return f"found {shown(facet[2])}; expected one of: {', '.join(_quoted(values[1]))}"
-    if facet:
-        return f"found {shown(facet[2])}; expected {_within(facet[1], facet[3])}"
-    length = re.match(r"\[facet '(?:min)?[lL]ength'\]", text)
-    if length:
-        return "found no text; expected some"
-    fixed = _FIXED.match(text)
-    if fixed:
-        return f"found {shown(fixed[1])}; expected {fixed[2]!r}"
-    atomic = _ATOMIC.match(text)
-    if atomic:
-        kind_name = local(atomic[2]).rpartition(":")[2]
-        return f"found {shown(atomic[1])}; expected {_TYPES.get(kind_name, 'a value of the type ' + kind_name)}"
+def _value(text: str, value: str) -> str:
+    """What a message on a value says.
+
+    :param value: as it stands in the document.
+    """
+    for kind, end in _ENDS.items():
+        told = end.search(text)
+        if told:
+            what = "no text" if kind == "length" and not value.strip() else shown(value)
+            return f"found {what}; expected {_within(kind, told[1] or '')}"
     return ""
 
 
@@ -175,17 +184,17 @@ _PATTERNS = {
 """How the forms are called that a pattern with these characters describes."""
 
 
-def _within(facet: str, told: str) -> str:
-    """What a facet of a data type accepts."""
-    bound = re.search(r"'([^']*)'", told)
-    limit = bound[1] if bound else ""
-    if facet == "minLength":
-        return "text that is not empty"
-    if facet in {"minExclusive", "maxExclusive"}:
-        return f"{'more' if facet.startswith('min') else 'less'} than {limit}"
-    if facet in {"minInclusive", "maxInclusive"}:
-        return f"{limit} or {'more' if facet.startswith('min') else 'less'}"
-    return next((name for mark, name in _PATTERNS.items() if mark in told), f"the form {limit}")
+def _within(kind: str, limit: str) -> str:
+    """What a data type or one of its facets accepts."""
+    if kind == "set":
+        return f"one of: {', '.join(_quoted(limit))}"
+    if kind == "pattern":
+        return next((name for mark, name in _PATTERNS.items() if mark in limit), f"the form {limit}")
+    if kind == "type":
+        name = local(limit).rpartition(":")[2]
+        return _TYPES.get(name, f"a value of the type {name}" if name else "another value")
+    bounds = {"least": "{} or more", "most": "{} or less", "above": "more than {}", "below": "less than {}"}
+    return bounds[kind].format(limit) if kind in bounds else "some text" if kind == "length" else repr(limit)
 
 
 def _quoted(values: str) -> Iterator[str]:
