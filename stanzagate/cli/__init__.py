@@ -6,7 +6,6 @@ configuration error; 3 the service cannot be reached. Nothing heavy is imported 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -91,8 +90,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code. Expected errors become a line on stderr, never a traceback."""
-    with contextlib.suppress(AttributeError, ValueError):
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    output.prepare()
     try:
         result = app(args=arguments, prog_name="stanzagate", standalone_mode=False)
         sys.stdout.flush()
@@ -126,5 +124,6 @@ def _usage(error: Any) -> int:
         typer.echo(error.format_message(), err=True)
         return 2
     path = context.command_path if context is not None else "stanzagate"
-    output.error(StanzagateError(error.format_message(), hint=f"Try `{path} --help`."))
+    message = error.format_message().replace(": Value error, ", ": ")  # typer's word for a choice that there is not
+    output.error(StanzagateError(message, hint=f"Try `{path} --help`."))
     return 2

@@ -85,7 +85,7 @@ def _follow(client: Client, wanted: dict[str, Any], rows: list[dict[str, Any]], 
 
 def _followed(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(f"{output.as_json(row)}\n")
     else:
         output.row(_columns(row))
     sys.stdout.flush()

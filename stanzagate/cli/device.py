@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -239,11 +238,12 @@ def export(
 ) -> None:
     """Write all devices as CSV."""
     parameters = {"credentials": credentials}
+    out = output.data()
     with (
         service(ctx, directory, socket) as client,
         progress.reading("exporting"),
         client.stream("GET", "/v1/devices.csv", parameters) as response,
     ):
         for piece in response.iter_bytes():
-            sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+            out.write(piece)
+    out.flush()

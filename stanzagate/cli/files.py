@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from component.base.errors import Conflict, InputError
+from stanzagate.cli import output
 
 STANDARD = "-"
 
@@ -21,6 +23,8 @@ def opened(name: str) -> Iterator[BinaryIO]:
     :raises InputError: it cannot be read.
     """
     if name == STANDARD:
+        if sys.stdin is None:  # it was closed before we began
+            raise InputError(f"{name} cannot be read: {os.strerror(errno.EBADF)}.")
         yield sys.stdin.buffer
         return
     try:
@@ -53,23 +57,45 @@ def private_output(name: str, *, overwrite: bool) -> Iterator[BinaryIO]:
 
     :raises Conflict: it exists.
     :raises InputError: it cannot be written.
+    :raises OSError: it is standard output, and that is closed.
     """
     if name == STANDARD:
-        yield sys.stdout.buffer
+        yield output.data()
         return
     path = Path(name)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.exists() and not overwrite:
-            raise Conflict(f"{name} exists already.", hint="Choose another name, or give --overwrite.")
+            raise _taken(name)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            if overwrite or not _linked(part, path):
+                part.replace(path)
+        except FileExistsError:  # it came while we wrote
+            raise _taken(name) from None
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{name} cannot be written: {error.strerror}.") from None
+
+
+def _linked(part: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken; false where the file system has no links.
+
+    :raises FileExistsError: it is taken.
+    """
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"{name} exists already.", hint="Choose another name, or give --overwrite.")

@@ -148,8 +148,8 @@ def convert(
     except InputError as error:
         raise _of(name, error) from None
     with files.private_output(out, overwrite=overwrite) as file:
-        file.write(result)
-    sys.stdout.buffer.flush()
+        file.write(output.harmless(result) if out == files.STANDARD and sys.stdout.isatty() else result)
+        file.flush()
     if lost:
         output.tell("Left out, since the other form cannot say it:")
     for problem in lost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -185,10 +184,11 @@ def import_rules(
 @app.command(epilog="Example:  stanzagate jid export > rules.csv")
 def export(ctx: typer.Context, directory: Directory = None, socket: Socket = None) -> None:
     """Write all rules and suspensions as CSV."""
+    out = output.data()
     with service(ctx, directory, socket) as client, client.stream("GET", "/v1/rules.csv") as response:
         for piece in response.iter_bytes():
-            sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+            out.write(piece)
+    out.flush()
 
 
 @app.command(epilog="Example:  stanzagate jid render 00256D-0001 --via both")

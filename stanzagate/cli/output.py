@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import itertools
 import json
+import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import typer
 
@@ -17,6 +23,9 @@ from component.base.errors import StanzagateError
 GAP = 2
 INDENT = 6
 ROWS_TOGETHER = 5_000
+
+_TRICKS = re.compile("[\x7f-\x9f\u200b\u200e\u200f\u2028-\u202f\u2060-\u206f]")
+"""Control characters beyond ASCII's first, and those that reorder or hide text."""
 
 
 def application(**settings: Any) -> typer.Typer:
@@ -29,6 +38,37 @@ def application(**settings: Any) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
         **settings,
     )
+
+
+class Nowhere(io.TextIOWrapper):
+    """What stands for a standard stream that was closed before we began: all that is written to it is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull).open("wb"), "utf-8", "backslashreplace")  # noqa: SIM115
+
+
+def prepare() -> None:
+    """Make stdout and stderr fit to be written to, whatever they are.
+
+    Python has None for a stream that is closed (``>&-``, and some services that start others). What is said there is
+    not wanted, and no reason to fail: the exit code still tells how it went.
+    """
+    if sys.stdout is None:
+        sys.stdout = Nowhere()
+    if sys.stderr is None:
+        sys.stderr = Nowhere()
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def data() -> BinaryIO:
+    """Standard output for a result that must not get lost unnoticed: a document, an export, an archive.
+
+    :raises OSError: it was closed before we began.
+    """
+    if isinstance(sys.stdout, Nowhere):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdout.buffer
 
 
 def plain(text: object) -> str:
@@ -53,8 +93,29 @@ def tell(text: str) -> None:
 
 def document(data: Any) -> None:
     """The one JSON document of a command."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
-    sys.stdout.write("\n")
+    sys.stdout.write(f"{as_json(data, indent=2 if sys.stdout.isatty() else None)}\n")
+
+
+def as_json(data: Any, *, indent: int | None = None) -> str:
+    """JSON that cannot play tricks on a terminal either: it means the same with ``\\u009b`` for the character."""
+    raw = json.dumps(data, ensure_ascii=False, indent=indent)
+    if raw.replace("\n", "").isprintable():
+        return raw
+    return "".join(char if char.isprintable() or char == "\n" else _in_json(char) for char in raw)
+
+
+def _in_json(char: str) -> str:
+    return json.dumps(char)[1:-1] if char > "\x7f" else f"\\u{ord(char):04x}"
+
+
+def harmless(written: bytes) -> bytes:
+    """XML or JSON in UTF-8 as a terminal can have it: what would control it, or turn lines over, is a reference.
+
+    Names in XML cannot hold references; they cannot hold these characters either.
+    """
+    text = written.decode()
+    in_json = not text.lstrip().startswith("<")
+    return _TRICKS.sub(lambda found: _in_json(found[0]) if in_json else f"&#{ord(found[0])};", text).encode()
 
 
 def error(failure: StanzagateError) -> None:
@@ -77,7 +138,7 @@ def listing(items: Iterable[Any]) -> None:
     """A list as the one JSON document of a command, written while it is read: it may be long."""
     start = "["
     for item in items:
-        sys.stdout.write(start + json.dumps(item, ensure_ascii=False))
+        sys.stdout.write(start + as_json(item))
         start = ",\n"
     sys.stdout.write("[]\n" if start == "[" else "]\n")
 
