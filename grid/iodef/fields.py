@@ -107,11 +107,18 @@ class Class:
     """The base of every class of IODEF: immutable, hashable, compared by value.
 
     :ivar foreign: attributes of other namespaces as pairs of Clark name and value, ``xsi:type`` for example; at the
-        root of a document also its namespace declarations.
+        root of a document all namespace declarations, elsewhere those that the element itself makes, since values
+        may use their prefixes. What stands in a name of the element alone is left out.
     """
 
     foreign: tuple[tuple[str, str], ...] = ()
     _declaration: ClassVar[_Declaration]
+
+    def __copy__(self: C) -> C:
+        return self  # immutable, all the way down
+
+    def __deepcopy__(self: C, memo: dict[int, Any]) -> C:
+        return self
 
 
 _packages: defaultdict[str, dict[str, type[Class]]] = defaultdict(dict)

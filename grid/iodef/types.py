@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from lxml import etree
 
-_DATE_TIME = re.compile(r"(-?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+from grid.iodef.text import DATE_TIME
 
 
 class DateTime(str):
@@ -34,7 +34,7 @@ class DateTime(str):
 
         :raises ValueError: not a date that Python's calendar has (it ends with the year 9999).
         """
-        found = _DATE_TIME.fullmatch(self.strip())
+        found = DATE_TIME.fullmatch(self.strip())
         if found is None:
             raise ValueError(f"{self!r} is not an xs:dateTime")
         year, month, day, hour, minute, second, fraction, zone = found.groups()
@@ -144,24 +144,37 @@ class Foreign:
     def of(cls, element: etree._Element) -> Foreign:
         """Keep an element; what follows it (its tail) does not belong to it."""
         # a copy of its own first: canonical form of a part would take over xml:* attributes of its ancestors
-        alone = etree.fromstring(etree.tostring(element, with_tail=False), _PLAIN)
+        alone = etree.fromstring(_octets(element), PLAIN)
         try:
             return cls(etree.tostring(alone, method="c14n"))
         except etree.C14NError:  # a namespace that is a relative URI, as RFC 7970 §5.2 itself has one
-            return cls(etree.tostring(alone))
-
-    @cached_property
-    def element(self) -> etree._Element:
-        """The element; a change to it does not change this object's `xml`."""
-        return etree.fromstring(self.xml, _PLAIN)
+            return cls(_octets(alone))
 
     @property
+    def element(self) -> etree._Element:
+        """The element, made anew each time: a change to it changes nothing here."""
+        return etree.fromstring(self.xml, PLAIN)
+
+    @cached_property
     def tag(self) -> str:
         """Its name in Clark notation."""
         return str(self.element.tag)
 
+    def __reduce__(self) -> tuple[type[Foreign], tuple[bytes]]:
+        return type(self), (self.xml,)
 
-_PLAIN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
+    def __copy__(self) -> Foreign:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Foreign:
+        return self
+
+
+def _octets(element: etree._Element) -> bytes:
+    return etree.tostring(element, encoding="utf-8", with_tail=False)  # names cannot be escaped as text can
+
+
+PLAIN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
 """For what has been parsed within limits before."""
 
 LEXICAL: tuple[type[str], ...] = (

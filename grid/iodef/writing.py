@@ -7,8 +7,9 @@ the default namespace around it, and extensions may have such elements.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -16,70 +17,66 @@ from lxml import etree
 
 from grid.iodef import types
 from grid.iodef.errors import Invalid, Problem
-from grid.iodef.fields import Class, Item, Part, Shape, fields_of, in_order
-from grid.iodef.names import PREFIXES, XMLNS, XSI, clark, local, split
+from grid.iodef.fields import Class, Item, Part, Shape, fields_of, in_order, is_class
+from grid.iodef.names import PREFIXES, XMLNS, clark, split
+from grid.iodef.scope import NCNAME, Declaration, Scope
+from grid.iodef.text import FORBIDDEN
 
-_DECLARED_DEFAULT = re.compile(rb"""<[^\s/>]+(?: xmlns:[^\s=]+=(?:"[^"]*"|'[^']*'))* xmlns=["']""")
+_DECLARED_DEFAULT = re.compile(rb"""<[^\s/>]+(?:\s+(?!xmlns\s*=)[^\s=/>]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s+xmlns\s*=""")
 _ATTRIBUTE_ENTITIES = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 _TEXT_ENTITIES = {"\r": "&#13;"}
-_OWN_PREFIXES = {PREFIXES[name]: name for name in ("xml", "enum", "sci", "ds")} | {XSI: "xsi"}
+_RESERVED = {PREFIXES["xml"], XMLNS}
+
+_split = cache(split)
+"""For names of classes and their parts, of which there are few."""
 
 
 def write(instance: Class) -> etree._Element:
     """The element of an instance that has a name of its own.
 
     :raises Invalid: text that XML cannot carry.
+    :raises TypeError: a field holds something else than it is declared for.
     """
-    return etree.fromstring(dump(instance))
+    return etree.fromstring(dump(instance), types.PLAIN)
 
 
 def dump(instance: Class, element: str = "") -> bytes:
-    """The instance as XML in UTF-8, without XML declaration. Nothing is checked but the characters.
+    """The instance as XML in UTF-8, without XML declaration. It is not validated.
 
     :param element: its Clark name, for a type that several elements share.
-    :raises Invalid: text that XML cannot carry (XML 1.0 §2.2).
+    :raises Invalid: text that XML cannot carry (XML 1.0 §2.2), or `Class.foreign` with what is no name.
+    :raises TypeError: a field holds something else than it is declared for.
     """
-    name = element or fields_of(type(instance)).element
-    declared = {
-        "" if local(key) == "xmlns" else local(key): uri for key, uri in instance.foreign if split(key)[0] == XMLNS
-    }
-    declared.pop("xml", None)
-    out = _Writer(declared, split(name)[0])
-    out.element(name, instance, root=True)
+    if not isinstance(instance, Class):
+        raise TypeError(f"instance must be of a class of IODEF, not {type(instance).__name__}")
+    out = _Writer()
+    out.element(element or fields_of(type(instance)).element, instance, root=True)
     return "".join(out.parts).encode()
 
 
 class _Writer:
-    """Puts the text of a document together.
+    """Puts the text of a document together."""
 
-    :param declared: prefixes and namespaces as the root declares them.
-    :param namespace: of the root; the default one, unless the root gives it a prefix only.
-    """
-
-    def __init__(self, declared: Mapping[str, str], namespace: str) -> None:
+    def __init__(self) -> None:
         self.parts: list[str] = []
-        self._prefixes = _OWN_PREFIXES | {uri: prefix for prefix, uri in declared.items() if prefix}
-        self._declared = dict(declared)
-        if namespace not in declared.values():
-            self._declared[""] = namespace
-        self._default = self._declared.get("", "")
-        self._own = "".join(
-            f' xmlns{":" if prefix else ""}{prefix}="{_attribute_text(uri)}"'
-            for prefix, uri in sorted(self._declared.items())
-        )
+        self._scope = Scope()
 
     def element(self, name: str, instance: Class, *, root: bool = False) -> None:
         """Write an instance under this name."""
         shape = fields_of(type(instance))
-        tag, declarations = self._name(name)
-        start = f"<{tag}{self._own if root else ''}{declarations}"
+        declared, foreign = _declarations(instance) if instance.foreign else ([], [])
+        before = self._scope.enter(declared) if declared else []
+        tag = self._name(name, declared, before, root=root)
+        start = ""
         for item in shape.attributes:
             value = getattr(instance, item.python)
             if value is not None:
-                start += f' {self._attribute(item.name)}="{_attribute_text(_text(value))}"'
-        for key, value in instance.foreign:
-            if split(key)[0] != XMLNS:
-                start += f' {self._attribute(key)}="{_attribute_text(value)}"'
+                start += f' {self._attribute(item.name, declared, before)}="{_attribute_text(_text(value))}"'
+        for key, text in foreign:
+            if key in shape.attribute_named:
+                raise _odd(key, "is an attribute of the class")
+            start += f' {self._attribute(key, declared, before)}="{_attribute_text(text)}"'
+        start = f"<{tag}{_declaring(declared)}{start}" if declared else f"<{tag}{start}"
         mark = len(self.parts)
         self.parts.append(start + ">")
         self._inside(shape, instance)
@@ -87,12 +84,13 @@ class _Writer:
             self.parts[mark] = start + "/>"
         else:
             self.parts.append(f"</{tag}>")
+        self._scope.leave(before)
 
     def _inside(self, shape: Shape, instance: Class) -> None:
         if shape.content is not None:
             value = getattr(instance, shape.content.python)
             if shape.content.part is Part.MIXED:
-                for part in value:
+                for part in _several(shape, shape.content, value):
                     self._put(part)
             elif value is not None and (text := _text(value)):
                 self._put(text)
@@ -105,41 +103,85 @@ class _Writer:
         elif isinstance(value, types.Foreign):
             self._put(value)
         else:
-            tag, declarations = self._name(item.name)
-            self.parts.append(f"<{tag}{declarations}>{_content_text(_text(value))}</{tag}>")
+            declared: list[Declaration] = []
+            before: list[tuple[str, str | None]] = []
+            tag = self._name(item.name, declared, before)
+            self.parts.append(f"<{tag}{_declaring(declared)}>{_content_text(_text(value))}</{tag}>")
+            self._scope.leave(before)
 
     def _put(self, part: str | types.Foreign) -> None:
         if isinstance(part, str):
             self.parts.append(_content_text(part))
             return
         xml = part.xml
-        if self._default and not _DECLARED_DEFAULT.match(xml):
+        if self._scope.default and not _DECLARED_DEFAULT.match(xml):
             end = re.match(rb"<[^\s/>]+", xml)
             xml = end[0] + b' xmlns=""' + xml[end.end() :] if end else xml
         self.parts.append(xml.decode())
 
-    def _name(self, name: str) -> tuple[str, str]:
-        """The name with its prefix, and the declaration that the prefix needs here."""
-        namespace, short = split(name)
-        if namespace == self._default:
-            return short, ""
-        prefix = self._prefixes.get(namespace)
-        if prefix is None:  # a class of one version inside another's root: never, but not wrong either
-            return short, f' xmlns="{namespace}"'
-        known = self._declared.get(prefix) == namespace
-        return f"{prefix}:{short}", "" if known else f' xmlns:{prefix}="{namespace}"'
-
-    def _attribute(self, name: str) -> str:
-        namespace, short = split(name)
-        if not namespace:
+    def _name(
+        self, name: str, declared: list[Declaration], before: list[tuple[str, str | None]], *, root: bool = False
+    ) -> str:
+        """The name with its prefix; what that needs is added to the element's declarations and put in force."""
+        namespace, short = _split(name)
+        if namespace == self._scope.default:
             return short
+        prefix = self._scope.prefix_of(namespace)
+        if prefix is None:
+            bare = not namespace or (root and all(prefix for prefix, _ in declared))
+            prefix = "" if bare else self._scope.free(namespace)
+            self._declare((prefix, namespace), declared, before)
+        return f"{prefix}:{short}" if prefix else short
+
+    def _attribute(self, name: str, declared: list[Declaration], before: list[tuple[str, str | None]]) -> str:
+        if "}" not in name:
+            return name
+        namespace, short = split(name)
         if namespace == PREFIXES["xml"]:
             return f"xml:{short}"
-        prefix = self._prefixes.get(namespace)
-        if prefix is None or self._declared.get(prefix) != namespace:
-            prefix = prefix or f"ns{len(self._prefixes)}"
-            return f'xmlns:{prefix}="{_attribute_text(namespace)}" {prefix}:{short}'
+        prefix = self._scope.prefix_of(namespace)
+        if prefix is None:
+            prefix = self._scope.free(namespace)
+            self._declare((prefix, namespace), declared, before)
         return f"{prefix}:{short}"
+
+    def _declare(self, new: Declaration, declared: list[Declaration], before: list[tuple[str, str | None]]) -> None:
+        declared.append(new)
+        before[:0] = self._scope.enter([new])
+
+
+def _declarations(instance: Class) -> tuple[list[Declaration], list[tuple[str, str]]]:
+    """What `foreign` says: namespace declarations, and attributes.
+
+    :raises Invalid: what would not be well-formed, or would not be what it is said to be.
+    """
+    declared: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+    for key, value in instance.foreign:
+        namespace, short = split(key)
+        if NCNAME.fullmatch(short) is None or not namespace:
+            raise _odd(key, "is not a name with namespace in Clark notation")
+        if key in attributes or (namespace == XMLNS and short in declared):
+            raise _odd(key, "is there twice")
+        if namespace != XMLNS:
+            attributes[key] = value
+        elif short == "xml" or value in _RESERVED:
+            if (short, value) != ("xml", PREFIXES["xml"]):
+                raise _odd(key, "declares a name that Namespaces in XML 1.0 §3 reserves")
+        elif short != "xmlns" and not value:
+            raise _odd(key, "declares a prefix for no namespace")
+        else:
+            declared[short] = value
+    pairs = sorted(("" if prefix == "xmlns" else prefix, uri) for prefix, uri in declared.items())
+    return pairs, list(attributes.items())
+
+
+def _declaring(declared: list[Declaration]) -> str:
+    return "".join(f' xmlns{":" if prefix else ""}{prefix}="{_attribute_text(uri)}"' for prefix, uri in declared)
+
+
+def _odd(name: str, what: str) -> Invalid:
+    return Invalid([Problem(0, "", f"the attribute {name[:80]!r} {what}")])
 
 
 def _children(shape: Shape, instance: Class) -> Iterator[tuple[Item, Any]]:
@@ -147,20 +189,43 @@ def _children(shape: Shape, instance: Class) -> Iterator[tuple[Item, Any]]:
     parts: list[tuple[Item, Any]] = []
     for item in shape.children:
         value = getattr(instance, item.python)
-        parts += [(item, each) for each in value] if item.many else [] if value is None else [(item, value)]
+        if item.many:
+            parts += [(item, each) for each in _several(shape, item, value)]
+        elif value is not None:
+            parts.append((item, _one(shape, item, value)))
     if not shape.any_order or not instance.order:  # type: ignore[attr-defined]
         return iter(parts)
-    mixed = [part for part in parts if part[0].name in shape.any_order]
+    places = [place for place, (item, _) in enumerate(parts) if item.name in shape.any_order]
+    mixed = [parts[place] for place in places]
     wanted = [clark(name, shape.namespace) for name in instance.order]  # type: ignore[attr-defined]
     if in_order(shape, wanted) != [item.name for item, _ in mixed]:  # it tells of other children than there are
         return iter(parts)
-    start = parts.index(mixed[0])
-    left = list(mixed)
-    for name in wanted:
-        place = next(place for place, (item, _) in enumerate(left) if item.name == name)
-        parts[start] = left.pop(place)
-        start += 1
+    kinds = {name: iter([part for part in mixed if part[0].name == name]) for name in set(wanted)}
+    for place, name in zip(places, wanted, strict=True):
+        parts[place] = next(kinds[name])
     return iter(parts)
+
+
+def _several(shape: Shape, item: Item, value: Any) -> Iterator[Any]:
+    if not isinstance(value, tuple | list):  # a str would be taken letter by letter
+        raise _wrong(shape, item, value, "a tuple")
+    return (_one(shape, item, each) for each in value)
+
+
+def _one(shape: Shape, item: Item, value: Any) -> Any:
+    if item.part is Part.MIXED:
+        fits = isinstance(value, str | types.Foreign)
+    elif item.type is types.Foreign or is_class(item.type):
+        fits = isinstance(value, item.type)
+    else:
+        fits = isinstance(value, str | int | Decimal)
+    if not fits:
+        raise _wrong(shape, item, value, "str or Foreign" if item.part is Part.MIXED else item.type.__name__)
+    return value
+
+
+def _wrong(shape: Shape, item: Item, value: Any, expected: str) -> TypeError:
+    return TypeError(f"{shape.type.__name__}.{item.python}: found {type(value).__name__}; expected {expected}")
 
 
 def _text(value: Any) -> str:
@@ -179,11 +244,8 @@ def _attribute_text(text: str) -> str:
     return _checked(escape(text, _ATTRIBUTE_ENTITIES))
 
 
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 def _checked(text: str) -> str:
-    found = _FORBIDDEN.search(text)
+    found = FORBIDDEN.search(text)
     if found is None:
         return text
     raise Invalid([Problem(0, "", f"the character U+{ord(found[0]):04X} cannot be written in XML (XML 1.0 §2.2)")])
