@@ -14,6 +14,7 @@ import typer
 
 from component.base.errors import InputError
 from stanzagate.cli import files, output, progress
+from stanzagate.cli.iodef_layout import wrap
 from stanzagate.cli.iodef_source import Form, form_of, read
 from stanzagate.cli.options import AsJson
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 app = output.application()
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="IODEF 2.0 or 1.0 in XML, or RFC 8727 JSON; may be -.")]
+
+
+HANGING = "    "
+"""Before the second line of what a terminal is too narrow for."""
 
 
 @app.callback()
@@ -46,7 +51,7 @@ def validate(
     """
     if names.count(files.STANDARD) > 1:
         raise typer.BadParameter("Standard input, -, can be read only once.")
-    results = [0, 0, 0]
+    results = _Results()
     with progress.reading("validating"):
         found = _counted(((name, _checked(name)) for name in names), results)
         if as_json:
@@ -55,20 +60,32 @@ def validate(
             for name, problems in found:
                 for problem in problems:
                     _name(name, problem)
-    valid, invalid, total = results
     if not as_json:
-        output.say(_summary(valid, invalid, total))
-    if invalid:
+        output.say(_summary(results))
+    if results.invalid:
         raise typer.Exit(1)
 
 
+@dataclasses.dataclass(slots=True)
+class _Results:
+    """How many files are valid, how many not, how many problems are named, and whether there are others."""
+
+    valid: int = 0
+    invalid: int = 0
+    problems: int = 0
+    more: bool = False
+
+
 def _counted(
-    checked: Iterator[tuple[str, Sequence[Problem]]], results: list[int]
+    checked: Iterator[tuple[str, Sequence[Problem]]], results: _Results
 ) -> Iterator[tuple[str, Sequence[Problem]]]:
+    from grid.iodef.errors import MOST  # noqa: PLC0415
+
     for name, problems in checked:
-        results[0] += not problems
-        results[1] += bool(problems)
-        results[2] += len(problems)
+        results.valid += not problems
+        results.invalid += bool(problems)
+        results.problems += min(len(problems), MOST)  # beyond these the last one says that there are more
+        results.more |= len(problems) > MOST
         yield name, problems
 
 
@@ -109,14 +126,24 @@ def _plain(name: str, problems: Sequence[Problem]) -> dict[str, Any]:
 
 def _name(name: str, problem: Problem) -> None:
     place = f"{name}:{problem.line}" if problem.line else name
-    output.say(": ".join(filter(None, (place, problem.path, problem.message))))
+    text = ": ".join(filter(None, (place, problem.path, problem.message)))
+    if not sys.stdout.isatty():
+        output.say(text)
+        return
+    indent = ""
+    for line in wrap(output.plain(text), shutil.get_terminal_size().columns - len(HANGING)):
+        output.say(f"{indent}{line}")
+        indent = HANGING
 
 
-def _summary(valid: int, invalid: int, problems: int) -> str:
-    total = f"{valid + invalid} file{'' if valid + invalid == 1 else 's'}"
-    if not invalid:
-        return f"{total}: valid." if valid == 1 else f"{total}: all valid."
-    return f"{total}: {valid} valid, {invalid} not valid ({problems} problem{'' if problems == 1 else 's'})."
+def _summary(results: _Results) -> str:
+    files_read = results.valid + results.invalid
+    total = f"{files_read} file{'' if files_read == 1 else 's'}"
+    if not results.invalid:
+        return f"{total}: valid." if files_read == 1 else f"{total}: all valid."
+    problems = f"{results.problems} problem{'' if results.problems == 1 else 's'}"
+    more = "more than " if results.more else ""
+    return f"{total}: {results.valid} valid, {results.invalid} not valid ({more}{problems})."
 
 
 @app.command(epilog="Example:  stanzagate iodef convert incident.xml -o incident.json")
@@ -151,7 +178,7 @@ def convert(
         file.write(output.harmless(result) if out == files.STANDARD and sys.stdout.isatty() else result)
         file.flush()
     if lost:
-        output.tell("Left out, since the other form cannot say it:")
+        output.tell("JSON (RFC 8727) cannot say all of it. Left out or changed:")
     for problem in lost:
         output.tell(f"  {problem}")
 

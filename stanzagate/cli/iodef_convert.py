@@ -33,4 +33,4 @@ def converted(content: bytes, to: Form | None, *, lossy: bool) -> tuple[bytes, S
     except Lossy as error:
         if lossy:
             return to_json(document, lossy=True).encode(), error.problems
-        raise InputError(error.message, hint="Give --lossy to leave it out.", details=error.details) from None
+        raise InputError(error.message, hint="Give --lossy to convert the rest.", details=error.details) from None

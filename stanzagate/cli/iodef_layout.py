@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from stanzagate.cli.output import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the page; `strong` ones may be emphasized."""
+
+    text: str
+    strong: bool = False
 
 
 def cells(text: str) -> int:

@@ -7,12 +7,11 @@ escapes, marks that reverse the direction of text) is shown as an escape, before
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
 from grid.iodef.attributes import disclosure
-from stanzagate.cli.iodef_layout import wrap
+from stanzagate.cli.iodef_layout import Line, wrap
 from stanzagate.cli.iodef_parts import Contact, Expectation, HistoryItem, Impact
 from stanzagate.cli.iodef_reading import Moment, Note
 from stanzagate.cli.iodef_summary import Event, Incident
@@ -46,14 +45,6 @@ WHEN = {
     "start": "started", "end": "ended", "detect": "detected", "recovery": "recovered", "report": "reported",
     "generation": "written",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the page; `strong` ones may be emphasized."""
-
-    text: str
-    strong: bool = False
 
 
 def page(incident: Incident, width: int, *, place: str = "", doubts: Sequence[str] = ()) -> Iterator[Line]:
@@ -119,7 +110,7 @@ class _Page:
             "Also known as", ", ".join(self._marked(each.text, each.restriction) for each in incident.also_known_as)
         )
         yield from self._row("Purpose", ", ".join(filter(None, (incident.purpose, incident.status))))
-        severity = self._marked((incident.severity or "not stated").upper(), incident.severity_restriction)
+        severity = self._marked(incident.severity.upper() or "not stated", incident.severity_restriction)
         yield from self._row("Severity", severity, strong=bool(incident.severity))
         yield from self._row(
             "Category", ", ".join(self._marked(each.text, each.restriction) for each in incident.categories)

@@ -13,13 +13,13 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from grid.iodef.attributes import disclosure
+from grid.iodef.text import EXT_VALUE
 from grid.iodef.types import DateTime
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-EXTENDED = "ext-value"
 
 STRICTNESS = ("public", "partner", "need-to-know", "private")
 """The restrictions that can be compared, from the least to the most strict (RFC 7970 §3.3.1)."""
@@ -117,7 +117,7 @@ def choice(element: Element | None, name: str) -> str:
         return ""
     value = (element.get(name) or "").strip()
     extended = (element.get(f"ext-{name}") or "").strip()
-    return extended if value == EXTENDED and extended else value
+    return extended if value == EXT_VALUE and extended else value
 
 
 def restriction(element: Element | None) -> str:

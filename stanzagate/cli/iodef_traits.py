@@ -27,7 +27,7 @@ from stanzagate.cli.iodef_reading import (
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}
+PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "ipv6-icmp", 132: "sctp"}
 """Names of the protocol numbers that incidents name (IANA "Protocol Numbers")."""
 
 PLAIN_ADDRESSES = {"ipv4-addr", "ipv4-net", "ipv6-addr", "ipv6-net"}

@@ -176,7 +176,8 @@ def test_standard_input_is_a_file_but_only_once(in_json: Path) -> None:
 
 
 def test_a_name_that_is_not_text_is_told_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stanzagate", "iodef", "validate", "--json", os.fsencode(tmp_path) + b"/\xff"]
+    file = os.fsencode(tmp_path) + b"/\xff"
+    command: list[str | bytes] = [sys.executable, "-m", "stanzagate", "iodef", "validate", "--json", file]
     result = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert result.returncode == 1 and not result.stderr
     assert json.loads(result.stdout)[0]["valid"] is False

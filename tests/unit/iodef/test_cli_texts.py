@@ -1,0 +1,57 @@
+"""What the commands say: as much as is needed, where it can be read."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from grid.iodef.build import PROTOCOLS
+from grid.iodef.errors import MOST
+from stanzagate.cli import iodef_traits, main
+from tests.unit.iodef.pagekit import MINIMAL, PAGES, Said
+
+
+def test_of_very_many_problems_only_the_first_are_named(tmp_path: Path, capsys: Said) -> None:
+    head, contact, tail = MINIMAL.read_text().partition("<Contact ")
+    bad = '<Contact role="zz" type="person"><ContactName>x</ContactName></Contact>'
+    (tmp_path / "many.xml").write_text(f"{head}{bad * (MOST * 5)}{contact}{tail}")
+    (tmp_path / "one.xml").write_text(f"{head}{bad}{contact}{tail}")
+    assert main(["iodef", "validate", str(tmp_path / "many.xml"), str(tmp_path / "one.xml")]) == 1
+    *found, last, of_one, result = capsys.readouterr().out.splitlines()
+    assert len(found) == MOST and all("'zz'" in line for line in [*found, of_one])
+    assert last.startswith(f"{tmp_path / 'many.xml'}: there are more than")
+    assert result == f"2 files: 0 valid, 2 not valid (more than {MOST + 1} problems)."
+
+
+def test_on_a_terminal_a_problem_breaks_between_words(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(MINIMAL.read_text().replace('role="creator"', 'role="zz"'))
+    command = [sys.executable, "-m", "stanzagate", "iodef", "validate", "a.xml"]
+    piped = subprocess.run(command, capture_output=True, cwd=tmp_path, check=False, timeout=60, text=True).stdout
+    ours, theirs = pty.openpty()
+    try:
+        environment = {**os.environ, "COLUMNS": "60"}
+        subprocess.run(command, stdout=theirs, cwd=tmp_path, env=environment, check=False, timeout=60)
+        shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert len(piped.splitlines()) == 2 and len(piped.splitlines()[0]) > 120
+    assert max(map(len, shown.splitlines())) <= 60
+    assert shown.split() == piped.split()
+
+
+def test_what_becomes_of_what_json_cannot_say_is_told(tmp_path: Path, capsys: Said) -> None:
+    source = PAGES / "two-flows.xml"
+    assert main(["iodef", "convert", str(source), "-o", str(tmp_path / "a")]) == 2
+    assert "Give --lossy to convert the rest." in capsys.readouterr().err
+    assert main(["iodef", "convert", str(source), "-o", str(tmp_path / "a"), "--lossy"]) == 0
+    first, *places = capsys.readouterr().err.splitlines()
+    assert first == "JSON (RFC 8727) cannot say all of it. Left out or changed:"
+    assert places and all(line.startswith("  /") for line in places)
+
+
+def test_protocols_have_the_names_that_the_builder_takes() -> None:
+    assert {(number, name) for name, number in PROTOCOLS.items()} <= iodef_traits.PROTOCOLS.items()
