@@ -34,7 +34,7 @@ NOTHING: tuple[Broken, ...] = ()
 HIGHEST_PORT = 65535
 HIGHEST_PROTOCOL = 255
 
-_OBSERVABLES = etree.XPath("descendant-or-self::*/@observable-id", smart_strings=False)
+_OBSERVABLE = etree.XPath("descendant-or-self::*[@observable-id]")
 
 
 def _name(element: etree._Element) -> str:
@@ -251,7 +251,7 @@ def references(pointers: Sequence[etree._Element]) -> Iterator[Broken]:
     """
     root = pointers[0].getroottree().getroot()
     indicators = {(found.text or "").strip(BLANKS) for found in root.iter(f"{{{V2}}}IndicatorID")}
-    observables = {str(found).strip(BLANKS) for found in _OBSERVABLES(root)}
+    observables = {_value(found, "observable-id") for found in _OBSERVABLE(root)}
     for element in pointers:
         uid = element.get("uid-ref")
         observable = _name(element) == "ObservableReference"
@@ -262,17 +262,26 @@ def references(pointers: Sequence[etree._Element]) -> Iterator[Broken]:
             yield from _found(element, f"{shown(uid)}; expected {what} of this document", "uid-ref")
 
 
-def distinct(indicators: etree._Element) -> Sequence[Broken]:
-    """RFC 7970 §2.14 and §3.29.1: an IndicatorID identifies one indicator of the document."""
+def distinct(root: etree._Element, *, attributes: bool = False) -> Iterator[Broken]:
+    """RFC 7970 §2.14, §3.3.2 and §3.29.1: observable-id and IndicatorID each identify one thing of the document.
+
+    :param attributes: look also whether an observable-id repeats another; libxml2 does, when it validates a tree.
+    """
     seen: set[str] = set()
-    found: list[Broken] = []
-    for indicator in indicators.iterfind(f"{{{V2}}}Indicator"):
-        identifier = _part(indicator, "IndicatorID")
-        text = (identifier.text or "").strip() if identifier is not None else ""
-        if identifier is not None and text in seen:
-            found += _found(identifier, f"{shown(text)} a second time; expected an identifier of its own")
+    for element in _OBSERVABLE(root):
+        text = _value(element, "observable-id")
+        if attributes and text in seen:
+            yield from _found(element, f"{shown(text)} a second time; {_OWN}", "observable-id")
         seen.add(text)
-    return found
+    for indicator in root.iter(f"{{{V2}}}Indicator"):
+        identifier = _part(indicator, "IndicatorID")
+        text = (identifier.text or "").strip(BLANKS) if identifier is not None else ""
+        if identifier is not None and text in seen:
+            yield from _found(identifier, f"{shown(text)} a second time; {_OWN}")
+        seen.add(text)
+
+
+_OWN = "expected an identifier of its own"
 
 
 _OPERANDS = ("IndicatorExpression", "Observable", "ObservableReference", "IndicatorReference")

@@ -38,7 +38,7 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
     "Service": (demands.protocol,),
     "HashData": (demands.hashed,),
     "BulkObservable": (demands.bulk,),
-    "IndicatorData": (demands.distinct,),
+    "IndicatorData": (),
     "ObservableReference": (),
     "IndicatorReference": (),
     "IndicatorExpression": (demands.expression,),
@@ -47,6 +47,7 @@ _OF_V2: dict[str, tuple[Rule, ...]] = {
 
 _TOGETHER: dict[str, Callable[[Sequence[etree._Element]], Iterable[Broken]]] = {
     "Portlist": demands.port_pairs,
+    "IndicatorData": lambda found: demands.distinct(found[0].getroottree().getroot()),
     "ObservableReference": demands.references,
     "IndicatorReference": demands.references,
 }
@@ -98,8 +99,11 @@ def problems(root: etree._Element, namespace: str, source: bytes | None) -> list
     if source is None or b"ext-" in source or _hides_words(source):
         for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
             broken += demands.extensions(element)
-    if not broken:
-        return []
+    return told(broken) if broken else []
+
+
+def told(broken: Sequence[Broken]) -> list[Problem]:
+    """The problems that broken rules are, `MOST` at most."""
     places = Places()
     return [
         Problem(found.element.sourceline or 0, places.path(found.element, found.attribute), found.message)

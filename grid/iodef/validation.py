@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import threading
 from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
-from grid.iodef import rules, wording
+from grid.iodef import demands, rules, wording
 from grid.iodef.errors import MOST, Invalid, Problem, path_of
 from grid.iodef.names import V1, V2, XSI, clark, split
 from grid.iodef.parsing import DEFAULT, SAFELY, Limits, parse, refuse_early
+from grid.iodef.subset import narrow
+from grid.iodef.tangles import tangled, untangled
 from grid.iodef.tightening import tighten
 
 VERSIONS = {clark("IODEF-Document", V2): "2.00", clark("IODEF-Document", V1): "1.00"}
@@ -30,6 +34,10 @@ _FOLDERS = (_TOP / "stanzagate" / "_data" / "schemas", _TOP / "schemas")
 _LARGE = 128 * 1024
 """Bytes from which on a document is validated while it is parsed once more, in pieces: see `_enough`."""
 
+_TYPICAL = 16
+"""Bytes of a small element with its tags."""
+
+_INDICATORS = f"{{{V2}}}IndicatorData"
 _COUNT = etree.XPath("count(descendant-or-self::*)")
 _PIECE = 64 * 1024
 _SMALL_PIECE = 4 * 1024
@@ -45,20 +53,33 @@ def schema_file(name: str) -> Path:
     return next((folder / name for folder in _FOLDERS if (folder / name).is_file()), _FOLDERS[-1] / name)
 
 
-def schema(namespace: str) -> etree.XMLSchema:
-    """The compiled schema of a version, by its namespace; it takes some milliseconds, once in each thread.
+@dataclass(frozen=True)
+class Schemas:
+    """The compiled schemas of a version.
 
-    It is the published one with what `grid.iodef.tightening` adds. A schema object of lxml keeps the messages of its
-    last run, so threads cannot share one.
+    :ivar subset: whatever fits is valid, rules included (`grid.iodef.subset`).
+    :ivar full: the published schema with what `grid.iodef.tightening` adds.
     """
-    compiled: dict[str, etree.XMLSchema] | None = getattr(_local, "schemas", None)
+
+    subset: etree.XMLSchema
+    full: etree.XMLSchema
+
+
+def schemas(namespace: str) -> Schemas:
+    """The schemas of a version, by its namespace; they take some milliseconds, once in each thread.
+
+    A schema object of lxml keeps the messages of its last run, so threads cannot share one.
+    """
+    compiled: dict[str, Schemas] | None = getattr(_local, "schemas", None)
     if compiled is None:
         compiled = _local.schemas = {}
     found = compiled.get(namespace)
     if found is None:
         tree = etree.parse(schema_file(_FILES[namespace]))
         tighten(tree.getroot())
-        found = compiled[namespace] = etree.XMLSchema(tree)
+        full = etree.XMLSchema(tree)
+        narrow(tree.getroot())
+        found = compiled[namespace] = Schemas(etree.XMLSchema(tree), full)
     return found
 
 
@@ -68,24 +89,34 @@ def check(source: bytes, *, limits: Limits = DEFAULT) -> etree._ElementTree:
     :returns: the tree of a document that is valid.
     :raises Invalid: with everything that is wrong.
     """
-    tree = _judged(source, limits) if len(source) >= _LARGE else None
-    if tree is not None:
-        problems = rules.problems(tree.getroot(), _NAMESPACES[str(tree.getroot().tag)], source)
-    else:
+    if len(source) < _LARGE:
         tree = parse(source, limits=limits)
         problems = validate(tree, source=source)
+    else:
+        tree, problems = _check_large(source, limits)
     if problems:
         raise Invalid(problems)
     return tree
 
 
-def _judged(source: bytes, limits: Limits) -> etree._ElementTree | None:
-    """A large document, parsed and validated in one; None when that failed, for whatever reason.
-
-    See `_enough` for why a large one is not validated as a tree.
-    """
+def _check_large(source: bytes, limits: Limits) -> tuple[etree._ElementTree, list[Problem]]:
+    """The same for a document that is parsed and validated in one; see `_enough` for the reason."""
     refuse_early(source, limits)
-    parser = etree.XMLParser(schema=schema(V1 if V1.encode() in source[:2000] else V2), **SAFELY)
+    if not tangled(source):
+        known = schemas(V1 if V1.encode() in source[:2000] else V2)
+        for compiled in (known.subset, known.full):
+            tree = _judged(source, compiled)
+            if tree is not None and not _repeated(tree.getroot()):
+                root = tree.getroot()
+                namespace = _NAMESPACES[str(root.tag)]
+                return tree, [] if compiled is known.subset else rules.problems(root, namespace, source)
+    tree = parse(source, limits=limits)
+    return tree, validate(tree, source=source)
+
+
+def _judged(source: bytes, compiled: etree.XMLSchema) -> etree._ElementTree | None:
+    """A document that fits a schema; None when it does not, or cannot be parsed."""
+    parser = etree.XMLParser(schema=compiled, **SAFELY)
     for start in range(0, len(source), _PIECE):
         parser.feed(source[start : start + _PIECE])
         if len(parser.feed_error_log):
@@ -96,6 +127,11 @@ def _judged(source: bytes, limits: Limits) -> etree._ElementTree | None:
         return None
     tree: etree._ElementTree = root.getroottree()
     return tree if root.tag in VERSIONS and tree.docinfo.internalDTD is None else None
+
+
+def _repeated(root: etree._Element) -> bool:
+    """Whether an identifier is there twice: what neither the subset nor a parse with validation looks after."""
+    return any(demands.distinct(root, attributes=True))
 
 
 def validate(tree: etree._ElementTree, *, source: bytes | None = None) -> list[Problem]:
@@ -118,6 +154,13 @@ def validate_element(root: etree._Element, *, source: bytes | None = None) -> li
 
 
 def _problems(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
+    if _is_small(root, source):
+        if schemas(namespace).subset.validate(root):
+            listed = next(root.iter(_INDICATORS), None)
+            if listed is None or not any(demands.distinct(root)):
+                return []
+    elif len(repeated := list(islice(demands.distinct(root, attributes=True), MOST + 1))) > MOST:
+        return rules.told(repeated)  # libxml2 would tell as many, each with a path for which it counts siblings
     found = rules.problems(root, namespace, source)
     log = _refused(root, namespace, source)
     if log:
@@ -130,9 +173,13 @@ def _problems(root: etree._Element, namespace: str, source: bytes | None) -> lis
     return found
 
 
+def _is_small(root: etree._Element, source: bytes | None) -> bool:
+    return (len(source) if source is not None else _COUNT(root) * _TYPICAL) < _LARGE
+
+
 def _refused(root: etree._Element, namespace: str, source: bytes | None) -> list[Any]:
     """What the schema has against a document: entries of lxml's log."""
-    compiled = schema(namespace)
+    compiled = schemas(namespace).full
     log = _log(root, compiled, source)
     if log and any(map(wording.others_type, log)):
         # libxml2 did not look inside those elements: have it look again, without what stopped it
@@ -145,19 +192,16 @@ def _refused(root: etree._Element, namespace: str, source: bytes | None) -> list
 
 
 def _log(root: etree._Element, compiled: etree.XMLSchema, source: bytes | None) -> list[Any]:
-    if source is None and _COUNT(root) * 16 >= _LARGE:
-        source = etree.tostring(root)
-    if source is not None and len(source) >= _LARGE:
-        enough = _enough(source, compiled)
-        if enough is None:
-            return []
+    if not _is_small(root, source):
+        source = source or etree.tostring(root)
+        enough = _enough(untangled(root) if tangled(source) else source, compiled)
         if enough < len(source):
             root = etree.fromstring(source[:enough], etree.XMLParser(recover=True, **SAFELY))
     return [] if compiled.validate(root) else list(compiled.error_log)
 
 
-def _enough(source: bytes, compiled: etree.XMLSchema, piece: int = _PIECE) -> int | None:
-    """After how many bytes there is enough to complain about; None when there is nothing.
+def _enough(source: bytes, compiled: etree.XMLSchema, piece: int = _PIECE) -> int:
+    """After how many bytes there is enough to complain about; its length when there is little or nothing.
 
     The document is parsed once more, in pieces, and validated meanwhile. Asked about a whole tree, libxml2 would tell
     everything, each with a path for which it counts siblings: minutes and gigabytes for a few megabytes that are
@@ -168,11 +212,7 @@ def _enough(source: bytes, compiled: etree.XMLSchema, piece: int = _PIECE) -> in
         parser.feed(source[start : start + piece])
         if len(parser.feed_error_log) > MOST * 3:  # a problem may be told in several
             return start + piece if piece == _SMALL_PIECE else _enough(source, compiled, _SMALL_PIECE)
-    try:
-        parser.close()
-    except etree.XMLSyntaxError:
-        return len(source)
-    return None
+    return len(source)
 
 
 def _unexplained(root: etree._Element) -> Problem:

@@ -171,8 +171,7 @@ def _value(text: str, value: str) -> str:
     for kind, end in _ENDS.items():
         told = end.search(text)
         if told:
-            what = "no text" if kind == "length" and not value.strip() else shown(value)
-            return f"found {what}; expected {_within(kind, told[1] or '')}"
+            return f"found {shown(value)}; expected {_within(kind, told[1] or '')}"
     return ""
 
 
@@ -194,7 +193,13 @@ def _within(kind: str, limit: str) -> str:
         name = local(limit).rpartition(":")[2]
         return _TYPES.get(name, f"a value of the type {name}" if name else "another value")
     bounds = {"least": "{} or more", "most": "{} or less", "above": "more than {}", "below": "less than {}"}
-    return bounds[kind].format(limit) if kind in bounds else "some text" if kind == "length" else repr(limit)
+    return (
+        bounds[kind].format(limit)
+        if kind in bounds
+        else "text that is not empty"
+        if kind == "length"
+        else repr(limit)
+    )
 
 
 def _quoted(values: str) -> Iterator[str]:
