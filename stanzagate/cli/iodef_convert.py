@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from component.base.errors import InputError
 from grid import iodef
-from grid.iodef import Problem, v2
+from grid.iodef import Invalid, Problem, v2
 from grid.iodef.json import Lossy, from_json, to_json
+from grid.iodef.places import Places
 from stanzagate.cli.iodef_source import Form, form_of
 
 
@@ -31,6 +33,15 @@ def converted(content: bytes, to: Form | None, *, lossy: bool) -> tuple[bytes, S
     try:
         return to_json(document).encode(), ()
     except Lossy as error:
+        lost = _with_lines(error.problems, content) if form is Form.XML else error.problems
         if lossy:
-            return to_json(document, lossy=True).encode(), error.problems
-        raise InputError(error.message, hint="Give --lossy to convert the rest.", details=error.details) from None
+            return to_json(document, lossy=True).encode(), lost
+        told = Invalid(lost, error.message)
+        raise InputError(told.message, hint="Give --lossy to convert the rest.", details=told.details) from None
+
+
+def _with_lines(problems: Sequence[Problem], content: bytes) -> list[Problem]:
+    """The same problems, with the lines of the XML; the model, where they were found, has none."""
+    places = Places()
+    lines = {places.path(each): each.sourceline or 0 for each in iodef.parse(content).getroot().iter("*")}
+    return [replace(each, line=lines.get(each.path.partition("/@")[0], each.line)) for each in problems]
