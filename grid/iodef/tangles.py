@@ -1,8 +1,8 @@
 """Texts made of very many pieces.
 
 When libxml2 validates what it parses, it puts a text together piece by piece, each time from its beginning; each
-reference and each CDATA section is a piece. A megabyte of references would take minutes. Such a document is validated as
-a tree, after a look at a copy without references for how many faults it has.
+reference and each CDATA section is a piece. A megabyte of references would take minutes. Such a document is validated
+as a tree, after a look at a copy without references for how many faults it has.
 """
 
 from __future__ import annotations
