@@ -34,18 +34,23 @@ NodeRole ``anonymization``                     ``anomyzation``
 ``operator="ext-value"`` with ext-operator     ``ext-operator`` alone
 =============================================  =====================================================================
 
-Without a place in JSON, and therefore `Lossy`:
+Without a place in JSON, and therefore `Lossy`; with ``lossy=True`` it is left out but for what is said here:
 
-- several Flow of one EventData or SignatureData of one EmailData, whose grouping would be lost;
-- ``restriction`` of Record and Weakness, ``ext-scope`` of HashData, the language of RelatedActivity/Description,
-  attributes of other namespaces;
-- XML in an extension of another type than xml; RawData of other types than those above; in AlternativeIndicatorID
-  a reference of another form;
-- DomainData beside Address in a Node, Description beside DetectionConfiguration in a DetectionPattern, Hash beside
-  AdditionalData in a BulkObservableFormat, RawData beside Reference in structured information: the CDDL has one or
-  the other, and the first of them is what ``lossy=True`` keeps;
-- a SpecID that RFC 8727 does not list; dates without time zone; identifiers beyond ASCII; impacts of 0 or less;
-  numbers that are not finite or beyond REAL; nesting beyond `Limits`.
+- several Flow of one EventData or SignatureData of one EmailData: they become one;
+- ``restriction`` of Record: it is moved to each RecordData that has none of its own;
+- ``restriction`` of Weakness: the Weakness is left out, unless what is in force around it is as strict. So nothing
+  is ever less restricted than it was (RFC 7970 §3.3.1), and what has a restriction that cannot stay goes as a whole;
+- HashData with ``ext-scope``, the language of RelatedActivity/Description, attributes of other namespaces;
+- XML in an extension of another type than xml: it becomes text; RawData of other types than those above: they become
+  one of those; in AlternativeIndicatorID a reference of another form;
+- Hash beside AdditionalData in a BulkObservableFormat: the first is kept;
+- dates without time zone; identifiers beyond ASCII; impacts of 0 or less; numbers that are not finite or beyond REAL;
+  nesting beyond `Limits`.
+
+ERRATA of RFC 8727, where its section 3.1 (the table) and RFC 7970 win over the group choices of the CDDL, which would
+shut out common documents: Node may have DomainData and Address together (at least one), DetectionPattern Description
+and DetectionConfiguration (at least one), structured information RawData and Reference. SpecID is any string, because
+the registry is open and the example of section 2.2.5 has one that the CDDL lacks.
 
 Not information, and left out: comments, namespace prefixes and declarations, ``xsi:schemaLocation``, white space
 around tokens and inside of base64.
@@ -56,13 +61,13 @@ from __future__ import annotations
 from typing import Any
 
 from grid.iodef import v2
-from grid.iodef.errors import Invalid, Problem
+from grid.iodef.errors import MOST, Invalid, Problem
 from grid.iodef.json.decode import Decoder
 from grid.iodef.json.encode import Lossy, to_object
 from grid.iodef.json.quick import satisfied
 from grid.iodef.json.rules import broken
 from grid.iodef.json.schema import problems as schema_problems
-from grid.iodef.json.text import DEFAULT, PROBLEMS, WHAT, Limits, Parsed, faults, parse
+from grid.iodef.json.text import DEFAULT, WHAT, Limits, Parsed, faults, parse
 from grid.iodef.json.writing import dumps
 
 __all__ = ["Limits", "Lossy", "from_json", "from_object", "to_json", "to_object"]
@@ -101,14 +106,18 @@ def from_object(value: Any, *, limits: Limits = DEFAULT) -> v2.Document:
     """
     document, found = _read(value, limits)
     if document is None or found:
-        raise Invalid(found, WHAT)
+        raise Invalid(_bounded(found), WHAT)
     return document
 
 
 def _read(value: Any, limits: Limits) -> tuple[v2.Document | None, list[Problem]]:
     found = faults(value, limits)
     if not satisfied(value):
-        found += schema_problems(value)
+        try:
+            found += schema_problems(value)
+        except ValueError:  # a whole number of so many digits that Python does not write it; it has been told
+            if not found:
+                raise
     if found:
         return None, found
     decoder = Decoder()
@@ -122,4 +131,11 @@ def _placed(parsed: Parsed, found: list[Problem]) -> list[Problem]:
     """The problems with their lines, in the order of the text."""
     scan = parsed.scan({problem.path for problem in found})
     placed = [Problem(scan.line(problem.path), problem.path, problem.message) for problem in found]
-    return sorted([*scan.problems, *placed], key=lambda problem: problem.line)[:PROBLEMS]
+    return _bounded(sorted([*scan.problems, *placed], key=lambda problem: problem.line))
+
+
+def _bounded(found: list[Problem]) -> list[Problem]:
+    """At most `MOST` problems, and the word that there are more."""
+    if len(found) <= MOST:
+        return found
+    return [*found[:MOST], Problem(0, "", f"there are more than these {MOST} problems; they are not told")]

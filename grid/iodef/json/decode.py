@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, cast
 
 from grid.iodef import types, v2
-from grid.iodef.errors import Problem
+from grid.iodef.errors import MOST, Problem
 from grid.iodef.fields import Class
 from grid.iodef.json import markup
 from grid.iodef.json.mapping import Key, Plan, Way, plan_of
@@ -24,7 +24,7 @@ VERSIONS = {"2.0": "2.00", "2.00": "2.00"}
 class Decoder:
     """Makes the model; collects what is wrong.
 
-    :ivar problems: with pointers; their lines are 0.
+    :ivar problems: with pointers; their lines are 0. Of more than `MOST` one beyond is kept.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,8 @@ class Decoder:
         return plan.type(**values)
 
     def _wrong(self, cell: Cell, message: str) -> None:
-        self.problems.append(Problem(0, pointer_of(cell), message))
+        if len(self.problems) <= MOST:
+            self.problems.append(Problem(0, pointer_of(cell), message))
 
     def _one(self, key: Key, value: Any, cell: Cell) -> Any:
         way = key.way

@@ -10,10 +10,10 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from grid.iodef.errors import Invalid
-from grid.iodef.json.text import FORBIDDEN
 from grid.iodef.names import PREFIXES
 from grid.iodef.parsing import parse
-from grid.iodef.types import Foreign
+from grid.iodef.text import FORBIDDEN
+from grid.iodef.types import Base64, Foreign
 
 Mixed = tuple[str | Foreign, ...]
 
@@ -75,9 +75,12 @@ def encoded(octets: bytes) -> str:
 
 
 def raw(dtype: str | None, content: Mixed) -> str:
-    """RawData as BYTE: base64 of the octets, the text or the XML that it holds."""
+    """RawData as BYTE: base64 of the octets, the text or the XML that it holds.
+
+    :raises ValueError: of a type whose content is base64, and it is not.
+    """
     if is_text(content) and dtype in _OCTETS:
-        return "".join(plain(content).split())
+        return encoded(Base64(plain(content)).octets)
     return encoded((plain(content) if is_text(content) and dtype != "xml" else text_of(content)).encode())
 
 

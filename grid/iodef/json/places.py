@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from grid.iodef.errors import Problem
@@ -19,8 +20,18 @@ _LONGEST_NUMBER = 300
 
 
 def pointer(steps: Iterable[str | int]) -> str:
-    """The JSON pointer (RFC 6901) of some keys and indices."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    """The JSON pointer (RFC 6901) of some keys and indices.
+
+    What does not show, control characters and halves of characters for example, stands as in JSON strings:
+    ``\\u000a``. So a pointer can be written anywhere, whatever the keys of others are.
+    """
+    return "".join("/" + _shown(str(step)).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _shown(step: str) -> str:
+    if step.isprintable():
+        return step
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in step)
 
 
 def pointer_of(cell: Cell) -> str:
@@ -123,9 +134,22 @@ def _value(token: re.Match[str], stack: list[_Open], found: Scan, wanted: set[st
         found.problems.append(
             Problem(line, _path(stack), f"found {literal}; expected a number (RFC 8259, section 6)")
         )
+    elif literal and len(literal) <= _LONGEST_NUMBER and not _held(literal):
+        told = "found a number with an exponent beyond all bounds"
+        found.problems.append(Problem(line, _path(stack), told))
     elif literal and len(literal) > _LONGEST_NUMBER:
         told = f"found a number of {len(literal):,} characters; {_LONGEST_NUMBER} are allowed"
         found.problems.append(Problem(line, _path(stack), told))
+
+
+def _held(literal: str) -> bool:
+    """Whether a `Decimal` can hold a number; true, false and null are none."""
+    try:
+        if literal[0] in "-0123456789":
+            Decimal(literal)
+    except ArithmeticError:
+        return False
+    return True
 
 
 def _remember(stack: list[_Open], found: Scan, wanted: set[str], line: int) -> None:

@@ -2,72 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from grid.iodef import v2
-from grid.iodef.json import schema
+from grid.iodef.json import restrictions, schema
 from grid.iodef.json.decode import Decoder
+from grid.iodef.json.origins import Steps
+from grid.iodef.json.quick import satisfied
 from grid.iodef.json.rules import broken
 from grid.iodef.json.text import Limits, faults
 
-Steps = tuple[str | int, ...]
 
+class Pruning:
+    """Takes out of a document, in place, what the schema or RFC 7970 has against it.
 
-def pruned(made: dict[str, Any], limits: Limits) -> bool:
-    """Take out of a document, in place, what the schema or RFC 7970 has against it.
+    What needs a part that is gone goes with it. What has a restriction that cannot stay goes as a whole: without it,
+    it would be less restricted.
 
-    What needs a part that is gone goes with it.
-
-    :returns: False when nothing valid remains.
+    :ivar omitted: what has been taken out, with the reason; keys and indices are those of the beginning.
     """
-    while True:
-        doomed = set(_doomed(made, limits)) or set(_incomplete(made))
-        if not doomed:
-            return True
-        if () in doomed:
-            return False
-        for steps in sorted(doomed, key=_order, reverse=True):  # from the end, so that indices stay right
-            _remove(made, steps)
+
+    def __init__(self, made: dict[str, Any], limits: Limits, reasons: Mapping[Steps, str]) -> None:
+        """
+        :param reasons: why values are null.
+        """
+        self.omitted: dict[Steps, str] = {}
+        self._made = made
+        self._limits = limits
+        self._reasons = reasons
+        self._kept: dict[int, tuple[list[Any], list[int]]] = {}
+
+    def run(self) -> bool:
+        """:returns: False when nothing valid remains."""
+        while True:
+            doomed = dict(self._refused()) or dict(self._incomplete())
+            if not doomed:
+                return True
+            for steps in sorted(doomed, key=_order, reverse=True):  # from the end, so that indices stay right
+                first = self._first(steps)
+                self.omitted[first] = self._reasons.get(first, doomed[steps])
+                if not steps:
+                    return False
+            for steps in sorted(doomed, key=_order, reverse=True):
+                self._remove(steps)
+
+    def told(self) -> list[tuple[Steps, str]]:
+        """What has been left out, in order, and why: of a whole whose parts went before it did, the first of them."""
+        turns = {steps: turn for turn, steps in enumerate(self.omitted)}
+        told: list[tuple[Steps, Steps]] = []
+        for steps in sorted(self.omitted, key=_order):
+            if told and told[-1][0] == steps[: len(told[-1][0])]:
+                outer, first = told[-1]
+                told[-1] = outer, min(first, steps, key=turns.__getitem__)
+            else:
+                told.append((steps, steps))
+        return [(outer, f"{_within(first[len(outer) :])}{self.omitted[first]}") for outer, first in told]
+
+    def _refused(self) -> Iterator[tuple[Steps, str]]:
+        """The places that the schema refuses; of keys that exclude each other, all but the first."""
+        for problem in faults(self._made, self._limits, inf):
+            yield _whole(_steps(problem.path)), problem.message
+        if satisfied(self._made):
+            return
+        for finding in schema.findings(self._made):
+            reason = next((problem.message for problem in schema.told(finding)), "it has no place in RFC 8727")
+            present = [key for key in finding.alternatives if key in finding.found]
+            if finding.rule == "oneOf" and len(present) > 1:
+                yield from ((_whole((*finding.steps, key)), reason) for key in present[1:])
+            else:
+                yield _whole(finding.steps), reason
+
+    def _incomplete(self) -> Iterator[tuple[Steps, str]]:
+        """The places that are not valid any more for want of what has gone."""
+        decoder = Decoder()
+        document = decoder.object(v2.Document, self._made, None)
+        for problem in decoder.problems or broken(document, self._made):
+            yield _whole(_steps(problem.path)), problem.message
+
+    def _first(self, steps: Steps) -> Steps:
+        """A place as it was at the beginning."""
+        found: list[str | int] = []
+        holder: Any = self._made
+        for step in steps:
+            original = self._kept.get(id(holder))
+            found.append(original[1][int(step)] if original else step)
+            try:
+                holder = holder[step]
+            except (KeyError, IndexError, TypeError):
+                holder = None
+        return tuple(found)
+
+    def _remove(self, steps: Steps) -> None:
+        """Take a value away, and the list that it leaves empty."""
+        *way, last = steps
+        holder: Any = self._made
+        try:
+            for step in way:
+                holder = holder[step]
+            if isinstance(holder, list):
+                # the list itself is kept with its indices, lest another gets its id
+                indices = self._kept.setdefault(id(holder), (holder, list(range(len(holder)))))[1]
+                del indices[int(last)]
+            del holder[last]
+        except (KeyError, IndexError, TypeError):
+            return  # it went with what held it
+        if isinstance(holder, list) and not holder:
+            self._remove(tuple(way))
+
+
+def _whole(steps: Steps) -> Steps:
+    return steps[:-1] if steps and steps[-1] in restrictions.KEYS else steps
 
 
 def _order(steps: Steps) -> list[str]:
-    return [str(step).rjust(9, "0") for step in steps]
+    return [str(step).rjust(9, "0") if isinstance(step, int) else step for step in steps]
 
 
-def _doomed(made: dict[str, Any], limits: Limits) -> Iterator[Steps]:
-    """The places that the schema refuses; of keys that exclude each other, all but the first."""
-    for problem in faults(made, limits):
-        yield _steps(problem.path)
-    for finding in schema.findings(made):
-        present = [key for key in finding.alternatives if key in finding.found]
-        yield from ((*finding.steps, key) for key in present[1:])
-        if not present:
-            yield finding.steps
-
-
-def _incomplete(made: dict[str, Any]) -> Iterator[Steps]:
-    """The places that are not valid any more for want of what has gone."""
-    decoder = Decoder()
-    document = decoder.object(v2.Document, made, None)
-    for problem in decoder.problems or broken(document, made):
-        yield _steps(problem.path)
+def _within(steps: Steps) -> str:
+    names = [str(step) for step in steps if isinstance(step, str)]
+    return f"{'/'.join(names)}: " if names else ""
 
 
 def _steps(path: str) -> Steps:
     parts = [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
     return tuple(int(part) if part.isdecimal() else part for part in parts)
-
-
-def _remove(made: dict[str, Any], steps: Steps) -> None:
-    """Take a value away, and the list that it leaves empty."""
-    *way, last = steps
-    holder: Any = made
-    try:
-        for step in way:
-            holder = holder[step]
-        del holder[last]
-    except (KeyError, IndexError, TypeError):
-        return  # it went with what held it
-    if isinstance(holder, list) and not holder:
-        _remove(made, tuple(way))

@@ -16,9 +16,18 @@ from grid.iodef.json import schema
 
 Check = Callable[[Any], bool]
 
-_SILENT = {"description", "default", "format", "contentEncoding", "$schema", "title", "$defs"}
+_SILENT = {"description", "default", "format", "contentEncoding", "$schema", "$comment", "title", "$defs"}
 _SPOKEN = {
-    "object": {"type", "properties", "required", "additionalProperties", "oneOf", "minProperties", "maxProperties"},
+    "object": {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "oneOf",
+        "anyOf",
+        "minProperties",
+        "maxProperties",
+    },
     "array": {"type", "items", "minItems"},
     "string": {"type", "enum", "pattern"},
     "number": {"type", "exclusiveMinimum"},
@@ -71,16 +80,21 @@ def _object(node: Mapping[str, Any]) -> Check:
     members = {key: _check(each) for key, each in node["properties"].items()}
     required = frozenset(node.get("required", ()))
     least, most = node.get("minProperties", 0), node.get("maxProperties", len(members))
-    choices = node.get("oneOf", ())
+    choices, some = node.get("oneOf", ()), node.get("anyOf", ())
     names = frozenset(key for choice in choices for key in choice.get("required", ()))
+    needed = frozenset(key for choice in some for key in choice["required"])
     enough = 0 if not choices or any("properties" in choice for choice in choices) else 1
-    if node["additionalProperties"] is not False or any(len(choice.get("required", "1")) > 1 for choice in choices):
+    if node["additionalProperties"] is not False or any(
+        len(choice.get("required", "1")) > 1 for choice in (*choices, *some)
+    ):
         raise NotImplementedError("an open object, or a choice among several keys")
 
     def check(value: Any) -> bool:
         if type(value) is not dict or not required <= value.keys() or not least <= len(value) <= most:
             return False
         if names and not enough <= len(names & value.keys()) <= 1:
+            return False
+        if needed and needed.isdisjoint(value):
             return False
         for key, each in value.items():
             member = members.get(key)

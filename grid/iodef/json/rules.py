@@ -29,6 +29,8 @@ def broken(document: v2.Document, value: dict[str, Any]) -> list[Problem]:
         found = validate(parse(source), source=source)
     except Invalid as error:
         found = list(error.problems)
+    if len(found) > 1:
+        found = [problem for problem in found if problem.path]  # the last of many says that there are more
     return [Problem(0, pointer(place(problem.path, value)), _worded(problem.message)) for problem in found]
 
 

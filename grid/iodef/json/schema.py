@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
-from itertools import islice
 from math import isfinite
 from typing import Any, cast
 
-from grid.iodef.errors import Problem
+from grid.iodef.errors import MOST, Problem
 from grid.iodef.json.places import pointer
-from grid.iodef.json.text import PROBLEMS
 from grid.iodef.validation import schema_file
 
 ROOT = "IODEF-Document"
@@ -24,6 +22,9 @@ _LISTED = 12
 
 _LONGEST = 80
 """Characters of a value that a message shows."""
+
+_CHOICES = {"oneOf", "anyOf"}
+"""The keywords by which the schema offers a choice among keys."""
 
 _KINDS = {"object": "an object", "array": "a list", "string": "a string", "number": "a number"}
 _KINDS["integer"] = "a whole number"
@@ -108,25 +109,32 @@ class Finding:
 
     @property
     def alternatives(self) -> list[str]:
-        """The keys of which the object may have one, when that is the rule."""
-        choices = self.wanted if self.rule == "oneOf" else ()
+        """The keys of which the object must have one, when that is the rule."""
+        choices = self.wanted if self.rule in _CHOICES else ()
         return [key for choice in choices for key in choice.get("required", ())]
 
 
 def findings(value: Any) -> Iterator[Finding]:
     """What the schema finds, in its own terms."""
     for error in _validator().iter_errors(value):
-        if error.validator == "oneOf" and not isinstance(error.instance, dict):
+        if error.validator in _CHOICES and not isinstance(error.instance, dict):
             continue  # choices among keys, which say nothing of other values; "type" does
         steps = tuple(error.absolute_path)
         yield Finding(steps, str(error.validator), error.instance, error.validator_value, error.schema)
 
 
 def problems(value: Any) -> list[Problem]:
-    """What the schema finds, in the order of the document's keys; nothing when it is satisfied. Lines are 0."""
+    """What the schema finds, in the order of the document's keys; nothing when it is satisfied. Lines are 0.
+
+    Of more than `MOST` only the first are told, and one beyond: whoever shows them sees that there are more.
+    """
     found: list[Problem] = []
-    for finding in islice(findings(value), PROBLEMS):
-        found.extend(each for each in told(finding) if each not in found[-_LISTED:])
+    for finding in findings(value):
+        for each in told(finding):
+            if each not in found[-_LISTED:]:
+                found.append(each)
+                if len(found) > MOST:
+                    return found
     return found
 
 
@@ -135,15 +143,15 @@ def told(finding: Finding) -> Iterator[Problem]:
     steps, found = finding.steps, finding.found
     here, name = pointer(steps), name_at(steps)
     if finding.rule == "additionalProperties":
-        allowed = list(finding.schema["properties"])
+        allowed = finding.schema["properties"]
         for key in found:
             if key not in allowed:
-                yield Problem(0, pointer((*steps, key)), _unknown(str(key), name, allowed))
+                yield Problem(0, pointer((*steps, key)), _unknown(str(key), name, list(allowed)))
     elif finding.rule == "required":
         for key in finding.wanted:
             if key not in found:
                 yield Problem(0, here, f"{key!r} is missing; {name} requires it")
-    elif finding.rule == "oneOf":
+    elif finding.rule in _CHOICES:
         yield Problem(0, here, _choice(finding, name))
     else:
         yield Problem(0, here, _value(finding))
@@ -173,7 +181,7 @@ def kind(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
-    text = repr(value) if isinstance(value, str) else f"the number {value}"
+    text = repr(value[: _LONGEST + 1]) if isinstance(value, str) else f"the number {value}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 2]}…{text[-1:]}"
 
 

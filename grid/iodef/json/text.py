@@ -16,8 +16,9 @@ from math import isfinite
 from typing import Any
 
 from grid.iodef import parsing
-from grid.iodef.errors import Invalid, Problem
+from grid.iodef.errors import MOST, Invalid, Problem
 from grid.iodef.json.places import Cell, Scan, pointer_of, scan
+from grid.iodef.text import FORBIDDEN
 
 WHAT = "This is not a valid incident document in JSON."
 
@@ -26,9 +27,6 @@ DIGITS = 300
 
 LARGEST = Decimal("3.4028235E+38")
 """The largest number of xs:float, which REAL is in XML (RFC 7970 §2.2), and of float32 (RFC 8727 §6)."""
-
-PROBLEMS = 1000
-"""So many problems of one document are told at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,6 @@ _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = re.compile(r"[^\[\]{}]+")
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML cannot carry, not even as a reference (XML 1.0 §2.2)."""
 
 _OTHER_ENCODINGS = (
     (b"\xef\xbb\xbf", "a byte order mark stands at its beginning (RFC 8259, section 8.1, forbids it)"),
@@ -88,7 +84,7 @@ class Parsed:
 
     def scan(self, wanted: set[str]) -> Scan:
         """The lines of places, and what is doubtful."""
-        return scan(self.text, wanted, PROBLEMS if self.doubtful else 0)
+        return scan(self.text, wanted, MOST + 1 if self.doubtful else 0)
 
 
 def parse(source: str | bytes, limits: Limits) -> Parsed:
@@ -152,7 +148,10 @@ def _loaded(text: str) -> Parsed:
         def read(digits: str) -> Any:
             nonlocal doubtful
             if len(digits) <= DIGITS:
-                return _MINUS_ZERO if digits == "-0" else kind(digits)
+                try:
+                    return _MINUS_ZERO if digits == "-0" else kind(digits)
+                except ArithmeticError:  # an exponent that no Decimal holds
+                    pass
             doubtful = True
             return kind(1)  # stands for it: the document is refused
 
@@ -181,16 +180,17 @@ def _reason(error: json.JSONDecodeError) -> str:
     return f"{said[:1].lower()}{said[1:]} (column {error.colno})"
 
 
-def faults(value: Any, limits: Limits) -> list[Problem]:
+def faults(value: Any, limits: Limits, most: float = MOST) -> list[Problem]:
     """What no document in JSON may have, wherever it stands: text that XML cannot carry, numbers beyond bounds.
 
     It also makes sure that the rest may follow the values by recursion, whatever they came from.
 
+    :param most: of more than that only so many and one beyond are told.
     :raises Invalid: nested too deep.
     """
     found: list[Problem] = []
     open_: list[tuple[Any, Cell, int]] = [(value, None, 0)]
-    while open_ and len(found) < PROBLEMS:
+    while open_ and len(found) <= most:
         current, cell, depth = open_.pop()
         if isinstance(current, dict | list):
             if depth >= limits.depth:

@@ -120,11 +120,7 @@ def test_enumerations_differ_only_here() -> None:
             values = schema.resolved(properties[key.name]).get("enum", ()) if key.name else ()
             if values and set(values) != set(key.item.values):
                 different[declared.__name__, key.name] = set(values) ^ set(key.item.values)
-    sci = {
-        (name, "SpecID"): {"urn:ietf:params:xml:ns:mile:mmdef:1.2", "private"}  # any string in XML (RFC 7203)
-        for name in ("AttackPattern", "Vulnerability", "Weakness", "Platform", "Scoring")
-    }
-    assert different == sci | {
+    assert different == {
         ("Extension", "dtype"): {"json"},
         ("NodeRole", "category"): {"anonymization", "anomyzation"},
         ("IndicatorExpression", "operator"): {"ext-value"},
