@@ -112,11 +112,23 @@ def _problems(content: bytes) -> Sequence[Problem]:
     from grid import iodef  # noqa: PLC0415
 
     if form_of(content) is Form.XML:
-        return iodef.validate(iodef.parse(content), source=content)
+        tree = iodef.parse(content)
+        return _advised(tree.getroot(), iodef.validate(tree, source=content))
     from grid.iodef.json import from_json  # noqa: PLC0415
 
     from_json(content)
     return []
+
+
+_LONELY = {"Incident", "report", "inquiry", "request", "response"}
+"""What XEP-0268 sends without a document around it."""
+
+
+def _advised(root: Element, problems: Sequence[Problem]) -> Sequence[Problem]:
+    if not problems or str(root.tag).rpartition("}")[2] not in _LONELY:
+        return problems
+    message = f"{problems[0].message}; to have an Incident checked that stands alone, put it into an IODEF-Document"
+    return [dataclasses.replace(problems[0], message=message), *problems[1:]]
 
 
 def _plain(name: str, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -61,3 +61,13 @@ def test_what_becomes_of_what_json_cannot_say_is_told(tmp_path: Path, capsys: Sa
 
 def test_protocols_have_the_names_that_the_builder_takes() -> None:
     assert {(number, name) for name, number in PROTOCOLS.items()} <= iodef_traits.PROTOCOLS.items()
+
+
+def test_an_incident_that_stands_alone_is_told_what_to_do(tmp_path: Path, capsys: Said) -> None:
+    for name, namespace in (("Incident", "urn:ietf:params:xml:ns:iodef-1.0"), ("report", "urn:xmpp:incident:2")):
+        (tmp_path / "a").write_text(f'<{name} xmlns="{namespace}"/>')
+        assert main(["iodef", "validate", str(tmp_path / "a")]) == 1
+        assert "that stands alone, put it into an IODEF-Document\n" in capsys.readouterr().out
+    (tmp_path / "a").write_text("<feed/>")
+    assert main(["iodef", "validate", str(tmp_path / "a")]) == 1
+    assert "stands alone" not in capsys.readouterr().out

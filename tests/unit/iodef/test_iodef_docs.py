@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from grid.iodef import demands, parsing
+from grid.iodef.errors import MOST
 from grid.iodef.json import text
 from grid.iodef.names import V2
 from grid.iodef.rules import RULES
+from grid.iodef.tightening import IDENTIFYING
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "iodef.md"
+ERRATA = ROOT / "docs" / "iodef-errata.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -49,6 +52,8 @@ def test_the_limits_are_the_real_ones() -> None:
     mebibytes = f"{parsing.Limits().size // 1024**2} MiB"
     assert rows["size"] == f"{mebibytes} | {text.Limits().size // 1024**2} MiB"
     assert rows["nesting"] == f"{parsing.DEPTH} elements | {text.Limits().depth} lists and objects"
+    assert rows["elements and attributes"] == f"{parsing.Limits().elements:,} |"
+    assert f"At most {MOST} problems" in PAGE.read_text()
     assert rows["values"] == f" | {text.Limits().values:,}"
 
 
@@ -59,3 +64,23 @@ def test_every_rule_beyond_the_schemas_is_told() -> None:
     for rule in rules:
         (first, *_) = re.findall(r"§(\d[\d.]*\d)", rule.__doc__ or "")
         assert first in told, f"{rule.__name__} (RFC 7970, {first}) is not in docs/iodef.md"
+    for name in IDENTIFYING:
+        assert re.search(rf"\b{name}\b", told), f"that the text of {name} is required is not in docs/iodef.md"
+
+
+@pytest.mark.parametrize(("schema", "standard"), [("iodef-2.0.xsd", "RFC 7970"), ("iodef-1.0.xsd", "RFC 5070")])
+def test_every_erratum_of_the_schemas_is_told(schema: str, standard: str) -> None:
+    told = ERRATA.read_text().partition(f"## {standard}\n")[2].partition("\n## ")[0]
+    sections = set(re.findall(r"[\d.]*\d", " ".join(re.findall(r"^\| ([\d., ]+) \|", told, re.MULTILINE))))
+    source = (ROOT / "schemas" / schema).read_text()
+    documented = re.finditer(r"<xs:documentation>RFC \d+, sections? ([\d.]*\d)", source)
+    classes = [(found.start(), found[1]) for found in documented]
+    comments = list(re.finditer(r"<!--\s*(ERRATUM.*?)-->", source, re.DOTALL))
+    assert len(comments) > 10
+    for comment in comments:
+        # the section that the comment names, or that of the class where it stands
+        named = re.findall(r"sections? (\d[\d.]*\d|\d)", comment[1])
+        before = [section for place, section in classes if place < comment.start()]
+        after = [section for place, section in classes if place > comment.start()]
+        near = {*named, *before[-1:]} if named else {*before[-1:], *after[:1]}
+        assert near & sections, f"{comment[1]} is not in {ERRATA.name}"
