@@ -15,3 +15,8 @@ DATE_TIME = re.compile(r"(-?\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+)
 
 BLANKS = " \t\r\n"
 """White space in XML; `str.strip` without it would take away more."""
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text, cut when it has more than so many characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -117,11 +117,11 @@ def _check_large(source: bytes, limits: Limits) -> tuple[etree._ElementTree, lis
 def _judged(source: bytes, compiled: etree.XMLSchema) -> etree._ElementTree | None:
     """A document that fits a schema; None when it does not, or cannot be parsed."""
     parser = etree.XMLParser(schema=compiled, **SAFELY)
-    for start in range(0, len(source), _PIECE):
-        parser.feed(source[start : start + _PIECE])
-        if len(parser.feed_error_log):
-            return None
     try:
+        for start in range(0, len(source), _PIECE):
+            parser.feed(source[start : start + _PIECE])
+            if len(parser.feed_error_log):
+                return None
         root = parser.close()
     except etree.XMLSyntaxError:
         return None

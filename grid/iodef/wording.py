@@ -11,6 +11,7 @@ from lxml import etree
 from grid.iodef.errors import MOST, Problem
 from grid.iodef.names import PREFIXES, V1, V2, local, split
 from grid.iodef.places import Places
+from grid.iodef.text import shortened
 
 _LONGEST = 80
 """Characters of a value that a message shows."""
@@ -70,11 +71,6 @@ def shown(value: str) -> str:
     """A value between quotes, cut when it is long; control characters made visible."""
     start = value[: _LONGEST * 4]  # of megabytes nobody needs the rest
     return repr(shortened(" ".join(start.split()) if start.strip() else start, _LONGEST))
-
-
-def shortened(text: str, longest: int) -> str:
-    """A text, cut when it has more than so many characters."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
