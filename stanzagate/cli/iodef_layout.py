@@ -56,3 +56,9 @@ def _fitting(text: str, width: int) -> int:
         if used > width:
             return max(place, 1)
     return len(text)
+
+
+def begun(text: str, longest: int) -> str:
+    """The beginning of a text that is long, and how much there is more."""
+    left = len(text) - longest
+    return text if left <= 0 else f"{text[:longest]} (and {left} more characters; --json shows all)"

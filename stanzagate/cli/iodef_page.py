@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TypeVar
 
 from grid.iodef.attributes import disclosure
-from stanzagate.cli.iodef_layout import Line, wrap
+from stanzagate.cli.iodef_layout import Line, begun, wrap
 from stanzagate.cli.iodef_parts import Contact, Expectation, HistoryItem, Impact
 from stanzagate.cli.iodef_reading import Moment, Note
 from stanzagate.cli.iodef_summary import Event, Incident
@@ -25,6 +25,8 @@ WIDEST = 100
 LABEL = 13
 SHOWN = 12
 """So many entries of a long list are shown."""
+ENOUGH = 300
+"""So many characters of a service are shown among the addresses; it may tell of a whole mail."""
 LONGEST = 4000
 """So many characters of one entry are shown; the body of a mail may have millions."""
 
@@ -161,7 +163,8 @@ class _Page:
     def _where(self, system: System) -> str:
         where = [*(_address(each.value, each.category) for each in system.addresses), *system.names]
         notes = [*system.notes, f"event {system.event}"] if system.event else system.notes
-        lines = (", ".join(where) or "(no address)", "  ".join(system.services), ", ".join(notes))
+        services = "  ".join(begun(each, ENOUGH) for each in system.services)
+        lines = (", ".join(where) or "(no address)", services, ", ".join(notes))
         return "\n".join(filter(None, (*lines, *system.description)))
 
     def _indicator(self, indicator: Indicator) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from grid.iodef.build import PROTOCOLS
 from grid.iodef.errors import MOST
 from stanzagate.cli import iodef_traits, main
-from tests.unit.iodef.pagekit import MINIMAL, PAGES, Said
+from tests.unit.iodef.pagekit import MINIMAL, PAGES, Said, document, lines, section, summary
 
 
 def test_of_very_many_problems_only_the_first_are_named(tmp_path: Path, capsys: Said) -> None:
@@ -71,3 +71,16 @@ def test_an_incident_that_stands_alone_is_told_what_to_do(tmp_path: Path, capsys
     (tmp_path / "a").write_text("<feed/>")
     assert main(["iodef", "validate", str(tmp_path / "a")]) == 1
     assert "stands alone" not in capsys.readouterr().out
+
+
+def test_a_mail_is_no_wall_among_the_addresses() -> None:
+    mail = "".join(f"<EmailBody>word{number} {'x ' * 200}</EmailBody>" for number in range(3))
+    service = (
+        f'<Service ip-protocol="6"><Port>25</Port><EmailData><EmailTo>a@b.test</EmailTo>{mail}</EmailData></Service>'
+    )
+    system = f'<System category="source"><Node><NodeName>n</NodeName></Node>{service}</System>'
+    rest = f"<EventData><Flow>{system}</Flow></EventData>"
+    found = section("\n".join(lines(document(rest=rest))), "SOURCES")
+    assert "tcp/25" in found[1] and "a@b.test" in found[1] and len(found) < 8
+    assert "more characters; --json shows all)" in " ".join(found)
+    assert "word2" in summary(document(rest=rest)).systems[0].services[0]
