@@ -103,11 +103,11 @@ def problems(root: etree._Element, namespace: str, source: bytes | None) -> list
 
 
 def told(broken: Sequence[Broken]) -> list[Problem]:
-    """The problems that broken rules are, `MOST` at most."""
+    """The problems that broken rules are; of more than `MOST` one more."""
     places = Places()
     return [
         Problem(found.element.sourceline or 0, places.path(found.element, found.attribute), found.message)
-        for found in broken[:MOST]
+        for found in broken[: MOST + 1]
     ]
 
 

@@ -109,7 +109,7 @@ def _check_large(source: bytes, limits: Limits) -> tuple[etree._ElementTree, lis
             if tree is not None and not _repeated(tree.getroot(), source):
                 root = tree.getroot()
                 namespace = _NAMESPACES[str(root.tag)]
-                return tree, [] if compiled is known.subset else rules.problems(root, namespace, source)
+                return tree, [] if compiled is known.subset else _in_order(rules.problems(root, namespace, source))
     tree = parse(source, limits=limits)
     return tree, validate(tree, source=source)
 
@@ -162,15 +162,21 @@ def _problems(root: etree._Element, namespace: str, source: bytes | None) -> lis
             if listed is None or not any(demands.distinct(root)):
                 return []
     elif len(repeated := list(islice(demands.distinct(root, attributes=True), MOST + 1))) > MOST:
-        return rules.told(repeated)  # libxml2 would tell as many, each with a path for which it counts siblings
+        return _in_order(
+            rules.told(repeated)
+        )  # libxml2 would tell as many, each with a path for which it counts siblings
     found = rules.problems(root, namespace, source)
     log = _refused(root, namespace, source)
     if log:
         found = [*(wording.problems(log, root) or [_unexplained(root)]), *found]
-    if len(found) <= 1:
-        return found
-    found.sort(key=lambda problem: problem.line)
-    if len(found) >= MOST:
+    return _in_order(found)
+
+
+def _in_order(found: list[Problem]) -> list[Problem]:
+    """Problems by line, `MOST` of them and a word on the others."""
+    if len(found) > 1:
+        found.sort(key=lambda problem: problem.line)
+    if len(found) > MOST:
         found[MOST:] = [Problem(0, "", f"there are more than these {MOST} problems; they are not told")]
     return found
 

@@ -21,6 +21,11 @@ _TYPES = {
     "Moment": "a date and time like 2026-11-21T09:00:00Z",
     "TimezoneType": "Z or an offset like +01:00, at most 14 hours",
     "PortlistType": "ports and ranges like 22,80,8000-8080",
+    "RealType": "a number",
+    "PositiveRealType": "a number above 0",
+    "PositiveFloatType": "a number above 0",
+    "ConfidenceContentType": "a number, or nothing",
+    "ConfidenceValueType": "a number, or nothing",
     "integer": "a whole number",
     "float": "a number",
     "double": "a number",
@@ -74,7 +79,7 @@ def shown(value: str) -> str:
 
 
 def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
-    """The problems that lxml's log tells of, `MOST` at most.
+    """The problems that lxml's log tells of; of more than `MOST` one more.
 
     :param log: its entries, in the order of the document.
     :param root: of the document; the paths of the entries start there.
@@ -83,7 +88,7 @@ def problems(log: Iterable[Any], root: etree._Element) -> list[Problem]:
     explained: set[str] = set()
     places = Places()
     for entry in log:
-        if len(found) >= MOST:
+        if len(found) > MOST:
             break
         if others_type(entry):
             continue
