@@ -101,8 +101,8 @@ class _Reader:
         if element.getparent() is None:
             return _pairs(declared)
         used = {split(str(name))[0] for name in (element.tag, *element.keys())}
-        implied = self._scope.implied(declared, used)
-        return _pairs(each for each in declared if each not in implied)
+        needless = self._scope.needless(declared, used)
+        return _pairs(each for each in declared if each not in needless)
 
     def _content(self, item: Item, element: etree._Element, values: dict[str, Any]) -> None:
         if item.part is Part.MIXED:

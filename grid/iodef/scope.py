@@ -1,7 +1,7 @@
 """Which prefixes stand for which namespaces at a place of a document (Namespaces in XML 1.0 §6).
 
 Values may use prefixes (``xsi:type="q:MLStringType"``, an XPath expression), so that a model keeps the declarations
-that its elements make. What `Scope.free` would choose again is not worth keeping: `Scope.implied`.
+that its elements make. What `Scope.free` would choose again is not worth keeping: `Scope.needless`.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ class Scope:
             return usual
         return next(prefix for number in count(1) if (prefix := f"ns{number}") not in self._bound)
 
-    def implied(self, declared: Collection[Declaration], used: Collection[str]) -> set[Declaration]:
-        """Those declarations of an element that a writer makes by itself, for the names of element and attributes.
+    def needless(self, declared: Collection[Declaration], used: Collection[str]) -> set[Declaration]:
+        """Those declarations of an element that change nothing, or that a writer makes again by itself, for the names
+        of the element and its attributes.
 
         :param declared: all of the element; the scope is still that of its parent.
         :param used: the namespaces of these names.
@@ -69,12 +70,15 @@ class Scope:
         return {
             (prefix, uri)
             for prefix, uri in declared
-            if _USUAL.get(uri) == prefix
-            and uri in used
-            and prefix not in self._bound
-            and uri != self.default
-            and self.prefix_of(uri) is None
-            and not any(other == uri for name, other in declared if name != prefix)
+            if self._bound.get(prefix, None if prefix else "") == uri
+            or (
+                _USUAL.get(uri) == prefix
+                and uri in used
+                and prefix not in self._bound
+                and uri != self.default
+                and self.prefix_of(uri) is None
+                and not any(other == uri for name, other in declared if name != prefix)
+            )
         }
 
     def _bind(self, prefix: str, uri: str | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,7 +18,10 @@ from typing import Any
 
 from lxml import etree
 
-from grid.iodef.text import DATE_TIME
+from grid.iodef.text import BLANKS, DATE_TIME
+
+_OFFSET = re.compile(r"Z|([+-])(\d\d):([0-5]\d)", re.ASCII)
+_PORTS = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
 class DateTime(str):
@@ -34,17 +38,21 @@ class DateTime(str):
 
         :raises ValueError: not a date that Python's calendar has (it ends with the year 9999).
         """
-        found = DATE_TIME.fullmatch(self.strip())
+        found = DATE_TIME.fullmatch(self.strip(BLANKS))
         if found is None:
-            raise ValueError(f"{self!r} is not an xs:dateTime")
+            raise ValueError(f"{self[:40]!r} is not an xs:dateTime")
         year, month, day, hour, minute, second, fraction, zone = found.groups()
+        if len(year) > 4:
+            raise ValueError(f"{self[:40]!r} is not of Python's calendar")
+        if hour == "24" and (minute, second, (fraction or "").strip("0")) != ("00", "00", ""):
+            raise ValueError(f"{self[:40]!r} is not an xs:dateTime: the day ends with 24:00:00")
         text = f"{year}-{month}-{day}T{'00' if hour == '24' else hour}:{minute}:{second}"
         text += f".{(fraction or '0')[:6]:0<6}{zone or ''}"
         moment = datetime.fromisoformat(text)
         try:
             return moment + timedelta(days=1) if hour == "24" else moment
         except OverflowError:
-            raise ValueError(f"{self!r} is after the end of Python's calendar") from None
+            raise ValueError(f"{self[:40]!r} is after the end of Python's calendar") from None
 
 
 class Timezone(str):
@@ -56,11 +64,10 @@ class Timezone(str):
 
         :raises ValueError: not in that form.
         """
-        if self == "Z":
-            return timedelta()
-        sign, hours, minutes = self[:1], self[1:3], self[4:6]
-        if sign not in {"+", "-"}:
-            raise ValueError(f"{self!r} is not an offset from UTC")
+        found = _OFFSET.fullmatch(self.strip(BLANKS))
+        if found is None:
+            raise ValueError(f"{self[:40]!r} is not an offset from UTC")
+        sign, hours, minutes = found.groups(default="0")
         distance = timedelta(hours=int(hours), minutes=int(minutes))
         return -distance if sign == "-" else distance
 
@@ -74,8 +81,11 @@ class PortList(str):
 
         :raises ValueError: not in that form.
         """
-        parts = (part.partition("-") for part in self.split(","))
-        return tuple((int(first), int(last) if dash else int(first)) for first, dash, last in parts)
+        parts = [_PORTS.fullmatch(part) for part in self.strip(BLANKS).split(",")]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            raise ValueError(f"{self[:40]!r} is not a list of ports")
+        return tuple((int(part[1]), int(part[2] or part[1])) for part in found)
 
 
 class URL(str):
