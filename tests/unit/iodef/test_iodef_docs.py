@@ -84,3 +84,13 @@ def test_every_erratum_of_the_schemas_is_told(schema: str, standard: str) -> Non
         after = [section for place, section in classes if place > comment.start()]
         near = {*named, *before[-1:]} if named else {*before[-1:], *after[:1]}
         assert near & sections, f"{comment[1]} is not in {ERRATA.name}"
+
+
+def test_every_erratum_of_the_json_schema_is_told() -> None:
+    told = ERRATA.read_text().partition("## RFC 8727\n")[2].partition("\n## ")[0]
+    sections = set(re.findall(r"[\d.]*\d", " ".join(re.findall(r"^\| ([\d., ]+);", told, re.MULTILINE))))
+    source = (ROOT / "schemas" / "iodef-json.schema.json").read_text()
+    found = {
+        re.findall(r"\d+\.[\d.]*\d", text)[0] for text in re.findall(r'"description": "([^"]*ERRATUM[^"]*)"', source)
+    }
+    assert len(found) > 5 and found - sections <= {"4.4"}  # SpecID, of RFC 7203
