@@ -10,7 +10,8 @@ It works on the tree rather than on the model because it runs for every document
 comes from where is in ``docs/iodef-attributes.md``. What describes an incident stands in `Incident` itself and in its
 `EventData`, at any depth. What stands in `IndicatorData` describes what to look for instead: an assessment or a
 method there, or those of an incident within an `Observable`, do not count; only the addresses of systems of category
-``source`` do, wherever they stand. `AdditionalData` is another vocabulary and is not looked into.
+``source`` do, wherever they stand. What extensions hold (`AdditionalData` and
+the like) is another vocabulary and is not looked into.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Attributes(_Fields):
     @cached_property
     def attackers(self) -> tuple[Network, ...]:
         """The Internet addresses and networks among `addresses`, normalised, each once."""
+        if not self.addresses:
+            return ()
         found = (network(text) for category, text in self.addresses if category in INTERNET)
         return tuple(dict.fromkeys(each for each in found if each is not None))
 
@@ -128,6 +131,8 @@ def extract(tree: etree._ElementTree | etree._Element) -> tuple[Attributes, ...]
     :returns: one for each Incident that is a child of the document, in its order.
     """
     root: Any = tree if isinstance(tree, etree._Element) else tree.getroot()
+    if root is None or not len(root):
+        return ()
     if root.tag in INCIDENT:
         return (_make(Attributes, fields(root)),)
     return tuple([_make(Attributes, fields(child)) for child in root.getchildren() if child.tag in INCIDENT])

@@ -2,243 +2,298 @@
 
 A look at an element costs 50 ns, its name or one of its attributes 100 ns, and the parse of a document of 1 kB 7 µs.
 So an element is asked for its name only when it has children, `getchildren` is used because iterating costs twice,
-and of many elements libxml2 picks those that matter.
+and of many elements libxml2 picks those that matter. Either way follows the same paths from class to class, those of
+`INSIDE`; whatever else a document holds (extensions, classes in the wrong place) is not looked into. Trees may come
+from other parsers too: with comments, processing instructions and references to entities, which have no children and
+no attributes, and as deep as memory allows, so that nothing here calls itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lxml import etree
 
 from grid.iodef.names import V1, V2, clark
 from grid.iodef.networks import INTERNET
+from grid.iodef.text import BLANKS, EXT_VALUE
 
 Fields: TypeAlias = tuple[Any, ...]
 """What there is to tell of an incident, in the order of the fields of `Attributes`."""
 
 _Element: TypeAlias = Any  # etree._Element: lxml's stubs do not know all that is used here
+_Addresses: TypeAlias = list[tuple[str, str]]
+_Found: TypeAlias = tuple[list[str], list[str], list[str], list[str], _Addresses]
+"""Lists of severities, types, categories, methods and addresses, while they are gathered."""
 
-
-def _names(name: str) -> frozenset[str]:
-    return frozenset(clark(name, namespace) for namespace in (V2, V1))
-
-
-INCIDENT, _IDENTIFIER, _EVENT, _SYSTEM, _NODE, _ADDRESS, _ADDITIONAL = map(
-    _names, ("Incident", "IncidentID", "EventData", "System", "Node", "Address", "AdditionalData")
-)
-_JUDGED = {
-    container: [clark(name, V1 if V1 in container else V2) for name in ("Assessment", "Method")]
-    for container in INCIDENT | _EVENT
+INSIDE: Final = {
+    "Incident": ("EventData", "IndicatorData"),
+    "EventData": ("Flow", "EventData"),
+    "Flow": ("System",),
+    "IndicatorData": ("Indicator",),
+    "Indicator": ("Observable", "IndicatorExpression"),
+    "IndicatorExpression": ("Observable", "IndicatorExpression"),
+    "Observable": ("System", "EventData", "Incident"),
 }
-_CATEGORY = clark("IncidentCategory", V2)
-_COUNTER = _names("Counter")
-_DESCRIPTION = _names("Description")
-_REFERENCE = _names("Reference")
-_REFERENCE_NAME = frozenset((clark("enum:ReferenceName", ""), clark("ReferenceName", V1)))
+"""The ways to a System (RFC 7970; RFC 5070 has the first three): what a class holds that is one or leads to one."""
 
+_SYSTEMS = {
+    "Incident": "i:EventData/i:Flow/i:System",
+    "EventData": "i:Flow/i:System",
+    "Flow": "i:System",
+    "IndicatorData": "i:Indicator/i:Observable/i:System",
+}
+"""Of those that may have many parts: where their systems stand as a rule."""
 
-_SOURCES = {
-    clark(container, namespace): etree.XPath(
-        "descendant::i:System[normalize-space(@category) = 'source']/i:Node/i:Address", namespaces={"i": namespace}
-    )
-    for namespace in (V2, V1)
-    for container in ("Incident", "EventData", "Flow", "IndicatorData")
+_ADDRESSES = "[normalize-space(@category) = 'source']/i:Node/*[self::i:Address or self::i:DomainData[i:Nameservers]]"
+"""From systems to the addresses of those that are sources, and to domains that may have some."""
+
+_ELSEWHERE = {
+    "Incident": "i:EventData/i:EventData or i:IndicatorData/i:Indicator",
+    "EventData": "i:EventData",
+    "IndicatorData": "i:Indicator/i:IndicatorExpression or i:Indicator/i:Observable/i:EventData"
+    " or i:Indicator/i:Observable/i:Incident",
 }
-_RARE = {
-    container: [clark(name, V1 if V1 in container else V2) for name in ("Nameservers", "AdditionalData")]
-    for container in _SOURCES
-}
+"""Whether there may be systems elsewhere."""
+
+_MANY = 8
+"""From so many parts on it pays to let libxml2 look for the few that matter, at 1 µs for the question."""
+
 _STRUCTURED = frozenset(clark(f"sci:{name}", "") for name in ("AttackPattern", "Vulnerability", "Weakness"))
 
 
-_Found: TypeAlias = tuple[list[str], list[str], list[str], list[str], list[tuple[str, str]]]
-"""Lists of severities, types, categories, methods and addresses, while they are gathered."""
+class _Version:
+    """How incidents of one version are read."""
+
+    def __init__(self, namespace: str) -> None:
+        def name(local: str) -> str:
+            return clark(local, namespace)
+
+        self.first = namespace == V1
+        self.identifier, self.event, self.flow, self.system, self.node, self.address = map(
+            name, ("IncidentID", "EventData", "Flow", "System", "Node", "Address")
+        )
+        self.domain, self.servers = name("DomainData"), name("Nameservers")
+        self.indicators, self.assessment, self.method = map(name, ("IndicatorData", "Assessment", "Method"))
+        self.category = "" if self.first else name("IncidentCategory")
+        self.counter = name("Counter")
+        self.reference, self.description = name("Reference"), name("Description")
+        self.reference_name = name("ReferenceName") if self.first else clark("enum:ReferenceName", "")
+        self.reference_id = clark("enum:ID", "")
+        self.inside = {name(outer): frozenset(map(name, inner)) for outer, inner in INSIDE.items()}
+        self.parts = {
+            self.event: self._of_event,
+            self.method: self._of_method,
+            self.assessment: self._of_assessment,
+            self.indicators: self._of_indicators,
+        }
+        known: dict[str, Any] = {"namespaces": {"i": namespace}, "regexp": False}
+        self.found = {name(outer): etree.XPath(path + _ADDRESSES, **known) for outer, path in _SYSTEMS.items()}
+        self.elsewhere = {name(outer): etree.XPath(question, **known) for outer, question in _ELSEWHERE.items()}
+
+    def judge(self, parts: list[_Element]) -> _Found | None:
+        """What the parts of an Incident say; None when they say nothing."""
+        found: _Found | None = None
+        known = self.parts
+        for part in parts:
+            if len(part) and (take := known.get(part.tag)) is not None:
+                if found is None:
+                    found = ([], [], [], [], [])
+                take(part, found)
+        return found
+
+    def _of_event(self, event: _Element, found: _Found) -> None:
+        """What an EventData and those within it say."""
+        levels = [iter((event,))]
+        while levels:
+            for part in levels[-1]:
+                if not len(part):
+                    continue
+                tag = part.tag
+                if tag == self.flow:
+                    self._of_flow(part, found[4])
+                elif tag == self.event:
+                    if len(part) > _MANY:
+                        self._in_bulk(part, found)
+                        continue
+                    levels.append(iter(part.getchildren()))
+                    break
+                elif tag == self.assessment:
+                    self._of_assessment(part, found)
+                elif tag == self.method:
+                    self._of_method(part, found)
+            else:
+                levels.pop()
+
+    def judge_many(self, incident: _Element) -> _Found:
+        """The same for an Incident of many parts."""
+        found: _Found = ([], [], [], [], [])
+        self._in_bulk(incident, found)
+        return found
+
+    def _in_bulk(self, container: _Element, found: _Found) -> None:
+        """The same, and that of `judge`, for an Incident or EventData of many parts."""
+        event = self.event
+        for part in container.iter(self.assessment, self.method):
+            within = part.getparent()
+            while within is not container and within.tag == event:
+                within = within.getparent()
+            if within is container and len(part):
+                (self._of_assessment if part.tag == self.assessment else self._of_method)(part, found)
+        self._sources_of_many(container, found[4])
+
+    def _of_indicators(self, indicators: _Element, found: _Found) -> None:
+        """The source systems of an IndicatorData; nothing else there counts."""
+        if len(indicators) > _MANY:
+            self._sources_of_many(indicators, found[4])
+        else:
+            self._sources(indicators, found[4])
+
+    def _of_flow(self, flow: _Element, addresses: _Addresses) -> None:
+        if len(flow) > _MANY:
+            self._sources_of_many(flow, addresses)
+            return
+        for system in flow.getchildren():
+            category = system.get("category")
+            if category is None or category != "source" != category.strip(BLANKS):
+                continue
+            if len(system) and system.tag == self.system:
+                self._of_source(system, addresses)
+
+    def _sources_of_many(self, container: _Element, addresses: _Addresses) -> None:
+        """The addresses of every source system of a class of `_SYSTEMS`, by way of libxml2 if nothing is unusual."""
+        tag = container.tag
+        if (elsewhere := self.elsewhere.get(tag)) is not None and elsewhere(container):
+            self._sources(container, addresses)
+            return
+        for part in self.found[tag](container):
+            if len(part) and part.tag != self.address:
+                self._of_domain(part, addresses)
+            else:
+                addresses.append(_address(part))
+
+    def _sources(self, container: _Element, addresses: _Addresses) -> None:
+        """The same for a class of `INSIDE`, step by step."""
+        rest = [container]
+        while rest:
+            part = rest.pop()
+            tag = part.tag
+            if tag == self.flow:
+                self._of_flow(part, addresses)
+            elif tag == self.system:
+                if part.get("category", "").strip(BLANKS) == "source":
+                    self._of_source(part, addresses)
+            else:
+                inside = self.inside[tag]
+                rest += [inner for inner in reversed(part.getchildren()) if len(inner) and inner.tag in inside]
+
+    def _of_source(self, system: _Element, addresses: _Addresses) -> None:
+        """The addresses of a system, those of name servers included."""
+        for node in system.getchildren():
+            if not len(node) or node.tag != self.node:
+                continue
+            for part in node.getchildren():
+                tag = part.tag
+                if tag == self.address:
+                    addresses.append(_address(part))
+                elif tag == self.domain and len(part):
+                    self._of_domain(part, addresses)
+
+    def _of_domain(self, domain: _Element, addresses: _Addresses) -> None:
+        """The addresses of its name servers."""
+        for servers in domain.iterchildren(self.servers):
+            addresses += [_address(address) for address in servers.iterchildren(self.address)]
+
+    def _of_assessment(self, assessment: _Element, found: _Found) -> None:
+        """In version 1.0 the type of an impact is what categorizes an incident (RFC 5070 §3.10.1, RFC 7970 §4.4)."""
+        severities, types, categories, _, _ = found
+        before = len(types)
+        for part in assessment.getchildren():
+            severity = part.get("severity")
+            kind = part.get("type")
+            if severity is not None:
+                # a word without hyphen and blanks, as most are, is meant as it is
+                severities.append(severity if severity.isalpha() else _extended(part, "ext-severity", severity))
+            elif kind is None:
+                if part.tag == self.category:
+                    categories.append(" ".join(_text(part).split()))
+                continue
+            elif part.tag == self.counter:  # its type is a unit
+                continue
+            if kind is not None:
+                types.append(_extended(part, "ext-type", kind))
+        if self.first:
+            categories += types[before:]
+
+    def _of_method(self, method: _Element, found: _Found) -> None:
+        """Its identifiers, or its descriptions when it has none."""
+        known: list[str] = []
+        descriptions: list[str] = []
+        for part in method.getchildren():
+            tag = part.tag
+            if tag == self.reference:
+                known += self._references(part)
+            elif tag == self.description:
+                descriptions.append(_text(part))
+            elif tag in _STRUCTURED:
+                known.append(part.get("ContentID", ""))
+                for reference in part.iterchildren(self.reference):
+                    known += self._references(reference)
+        found[3].extend([" ".join(text.split()) for text in known or descriptions if text])
+
+    def _references(self, reference: _Element) -> list[str]:
+        """The identifiers of a Reference: text of ReferenceName in version 1.0, of the ID within it in 2.0."""
+        names = [part for part in reference.getchildren() if part.tag == self.reference_name]
+        if self.first:
+            return [_text(name) for name in names]
+        return [_text(part) for name in names for part in name.getchildren() if part.tag == self.reference_id]
+
+
+_OF = {clark("Incident", namespace): _Version(namespace) for namespace in (V2, V1)}
+
+INCIDENT: Final = frozenset(_OF)
 
 
 def fields(incident: _Element) -> Fields:
     """What there is to tell of an Incident, of either version. It never fails."""
     purpose = incident.get("purpose", "").strip()
-    if purpose == "ext-value":
+    if purpose == EXT_VALUE:
         purpose = incident.get("ext-purpose", purpose).strip()
     restriction = incident.get("restriction", "private").strip()
-    if restriction == "ext-value":
+    if restriction == EXT_VALUE:
         restriction = incident.get("ext-restriction", restriction).strip()
-    authority, number = _identifier(incident)
-    found: _Found | None = None
+    version = _OF[incident.tag]
     if len(incident) > _MANY:
-        found = ([], [], [], [], [])
-        _in_bulk(incident, found)
+        identifier, found = incident[0], version.judge_many(incident)
     else:
-        for part in incident.getchildren():
-            if len(part) and (take := _PARTS.get(part.tag)) is not None:
-                if found is None:
-                    found = ([], [], [], [], [])
-                take(part, found)
+        parts = incident.getchildren()
+        identifier, found = parts[0] if parts else None, version.judge(parts)
+    authority = number = ""
+    if identifier is None or identifier.tag != version.identifier:
+        identifier = next(incident.iterchildren(version.identifier), None)
+    if identifier is not None:
+        authority = identifier.get("name", "").strip()
+        number = (_text(identifier) if len(identifier) else identifier.text or "").strip()
     if found is None:
         return (authority, number, purpose, restriction, (), (), (), (), ())
-    severities, types, categories, methods, addresses = found
-    if len(severities) > 1 or len(types) > 1 or len(categories) > 1 or len(methods) > 1:
-        severities, types, categories, methods = (list(dict.fromkeys(values)) for values in found[:4])
-    lists = (tuple(severities), tuple(types), tuple(categories), tuple(methods), tuple(addresses))
-    return (authority, number, purpose, restriction, *lists)
+    lists = [tuple(values) if len(values) < 2 else tuple(dict.fromkeys(values)) for values in found[:4]]
+    return (authority, number, purpose, restriction, *lists, tuple(found[4]))
 
 
-def _identifier(incident: _Element) -> tuple[str, str]:
-    """Authority and number."""
-    try:
-        identifier = incident[0]
-        return identifier.attrib["name"].strip(), (identifier.text or "").strip()
-    except (IndexError, KeyError):  # not a valid document: IncidentID is not its first part
-        found = next(incident.iterchildren(*_IDENTIFIER), None)
-        return ("", "") if found is None else (found.get("name", "").strip(), (found.text or "").strip())
+def _text(element: _Element) -> str:
+    """The text of an element, without what stands within it: comments, for example."""
+    return "".join([element.text or "", *(part.tail or "" for part in element.getchildren())])
 
 
-def _event(event: _Element, found: _Found) -> None:
-    if len(event) > _MANY:
-        _in_bulk(event, found)
-        return
-    for part in event.getchildren():
-        if len(part) and (take := _PARTS.get(part.tag)) is not None:
-            take(part, found)
-
-
-def _flow(flow: _Element, found: _Found) -> None:
-    if len(flow) > _MANY:
-        _sources(flow, found[4])
-        return
-    for system in flow.getchildren():
-        if system.get("category", "").strip() == "source" and len(system):
-            _source(system, found[4])
-
-
-_MANY = 12
-"""From so many parts on it pays to let libxml2 look for the few that matter, at 1 µs for the question."""
-
-
-def _in_bulk(container: _Element, found: _Found) -> None:
-    """What `_PARTS` would find, for an Incident or EventData of many parts."""
-    for part in container.iter(*_JUDGED[container.tag]):
-        within = part.getparent()
-        while within is not container and within.tag in _EVENT:
-            within = within.getparent()
-        if within is container:
-            _PARTS[part.tag](part, found)
-    _sources(container, found[4])
-
-
-def _sources(container: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The addresses of every source system, wherever it is within."""
-    tag = container.tag
-    for part in container.iter(*_RARE[tag]):
-        if len(part):
-            _sources_with_care(container, addresses)
-            return
-    for address in _SOURCES[tag](container):
-        category = address.get("category")
-        addresses.append((category if category in INTERNET else _category(address), address.text or ""))
-
-
-def _sources_with_care(container: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The same where there are name servers, which have addresses too, or extensions, which may hold anything."""
-    for system in container.iter(*_SYSTEM):
-        if system.get("category", "").strip() == "source":
-            extension = next(system.iterancestors(*_ADDITIONAL), None)
-            if extension is None:
-                _source_in_full(system, addresses)
-
-
-def _source(system: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The addresses within a system's Node, those of name servers included."""
-    mark = len(addresses)
-    for part in system[0].getchildren():
-        category = part.get("category")
-        if category not in INTERNET:
-            break
-        addresses.append((category, part.text or ""))
-    else:
-        if len(addresses) > mark:
-            return
-    del addresses[mark:]
-    _source_in_full(system, addresses)
-
-
-def _source_in_full(system: _Element, addresses: list[tuple[str, str]]) -> None:
-    """The same for whatever `_source` finds to be out of the ordinary."""
-    for node in system.iterchildren(*_NODE):
-        addresses.extend([(_category(address), address.text or "") for address in node.iter(*_ADDRESS)])
-
-
-def _category(address: _Element) -> str:
-    category: str = address.get("category", "").strip()
-    return address.get("ext-category", category) if category == "ext-value" else category
-
-
-def _assessment(assessment: _Element, found: _Found) -> None:
-    severities, types, categories, _, _ = found
-    for part in assessment.getchildren():
-        severity = part.get("severity")
-        kind = part.get("type")
-        if severity is not None:
-            severities.append(_extended(part, "ext-severity", severity))
-        elif kind is None:
-            if part.tag == _CATEGORY:
-                categories.append(" ".join((part.text or "").split()))
-            continue
-        elif part.tag in _COUNTER:  # its type is a unit
-            continue
-        if kind is not None:
-            types.append(_extended(part, "ext-type", kind))
+def _address(address: _Element) -> tuple[str, str]:
+    """Category and text of an Address."""
+    category: str = address.get("category", "")
+    if category not in INTERNET:
+        category = _extended(address, "ext-category", category)
+    return category, (_text(address) if len(address) else address.text or "")
 
 
 def _extended(part: _Element, name: str, value: str) -> str:
     """The value of an enumeration that may be extended by an attribute of this name."""
     value = value.strip()
-    return part.get(name, value) if value == "ext-value" else value
-
-
-def _assessment_v1(assessment: _Element, found: _Found) -> None:
-    """In version 1.0 the type of an impact is what categorizes the incident (RFC 5070 §3.10.1, RFC 7970 §4.4)."""
-    _, types, categories, _, _ = found
-    before = len(types)
-    _assessment(assessment, found)
-    categories.extend(types[before:])
-
-
-def _method(method: _Element, found: _Found) -> None:
-    """Its identifiers, or its descriptions when it has none."""
-    known: list[str | None] = []
-    descriptions: list[str | None] = []
-    for part in method.getchildren():
-        tag = part.tag
-        if tag in _REFERENCE:
-            known += _references(part)
-        elif tag in _DESCRIPTION:
-            descriptions.append(part.text)
-        elif tag in _STRUCTURED:
-            known.append(part.get("ContentID"))
-            for reference in part.iterchildren(*_REFERENCE):
-                known += _references(reference)
-    found[3].extend([" ".join(text.split()) for text in known or descriptions if text])
-
-
-def _references(reference: _Element) -> list[str | None]:
-    """The identifiers of a Reference: text of ReferenceName in version 1.0, of the ID within it in 2.0."""
-    names = [part for part in reference.getchildren() if part.tag in _REFERENCE_NAME]
-    return [name[0].text if len(name) else name.text for name in names]
-
-
-def _indicators(indicators: _Element, found: _Found) -> None:
-    _sources(indicators, found[4])
-
-
-_PARTS: dict[str, Callable[[_Element, _Found], None]] = {
-    **dict.fromkeys(_names("EventData"), _event),
-    **dict.fromkeys(_names("Flow"), _flow),
-    **dict.fromkeys(_names("Method"), _method),
-    clark("Assessment", V2): _assessment,
-    clark("Assessment", V1): _assessment_v1,
-    clark("IndicatorData", V2): _indicators,
-}
-"""What is looked into, in an Incident and in an EventData."""
+    return part.get(name, value) if value == EXT_VALUE else value

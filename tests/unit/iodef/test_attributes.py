@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -273,131 +273,6 @@ def test_attributes_are_asked_for_by_name_and_cannot_be_changed() -> None:
     for name in ("authority", "attackers", "other"):
         with pytest.raises(AttributeError, match="cannot be changed"):
             setattr(one, name, "x")
-
-
-# Few parts and many take different ways through the tree: both must see what this simple way sees.
-
-TAGS = ("EventData", "Flow", "System", "Node", "Address", "Assessment", "SystemImpact", "Method", "Description")
-PARTS = st.recursive(
-    st.builds(
-        lambda category, text: f'<Address category="{category}">{text}</Address>',
-        st.sampled_from(["ipv4-addr", "mac", " ipv6-addr ", "ext-value"]),
-        st.sampled_from(["192.0.2.1", "x", ""]),
-    ),
-    lambda inner: st.builds(
-        lambda category, nodes: f'<System category="{category}"><Node>{"".join(nodes)}</Node></System>',
-        st.sampled_from(["source", "target", " source\n", "sensor"]),
-        st.lists(inner.filter(lambda part: part.startswith("<Address")), max_size=20),
-    ),
-    max_leaves=30,
-)
-SYSTEMS = PARTS.filter(lambda part: part.startswith("<System"))
-ASSESSMENTS = st.sampled_from(
-    [
-        '<Assessment><SystemImpact severity="high" type="policy"/></Assessment>',
-        "<Assessment><IncidentCategory>c</IncidentCategory></Assessment>",
-        "<Method><Description>m</Description></Method>",
-        f'<AdditionalData xmlns="{V2}"><Assessment><SystemImpact type="hidden"/></Assessment></AdditionalData>',
-        '<AdditionalData><Flow><System category="source"><Node><Address category="mac">hidden</Address></Node>'
-        "</System></Flow></AdditionalData>",
-    ]
-)
-EVENTS = st.recursive(
-    st.builds(lambda systems: f"<Flow>{''.join(systems)}</Flow>", st.lists(SYSTEMS, max_size=16)) | ASSESSMENTS,
-    lambda inner: st.builds(lambda parts: f"<EventData>{''.join(parts)}</EventData>", st.lists(inner, max_size=18)),
-    max_leaves=40,
-)
-
-
-def simply(incident: etree._Element) -> tuple[list[str], list[str], list[str], list[tuple[str, str]]]:
-    """Severities, categories, methods and addresses, by asking every element where it stands."""
-    severities: list[str] = []
-    categories: list[str] = []
-    methods: list[str] = []
-    addresses: list[tuple[str, str]] = []
-    for element in incident.iter():
-        name = etree.QName(element).localname
-        above = [etree.QName(each).localname for each in element.iterancestors()][:-1]
-        parent = element.getparent()
-        home = parent.getparent() if parent is not None else None
-        if "AdditionalData" in above:
-            continue
-        if name == "Address" and home is not None and home.get("category", "").strip() == "source":
-            category = element.get("category", "").strip()
-            addresses.append((category, element.text or ""))
-        elif above and set(above[1:]) <= {"EventData"}:
-            if above[0] == "Assessment" and name == "SystemImpact":
-                severities.append(element.get("severity", ""))
-            elif above[0] == "Assessment" and name == "IncidentCategory":
-                categories.append(element.text or "")
-            elif above[0] == "Method":
-                methods.append(element.text or "")
-    return severities, categories, methods, addresses
-
-
-@settings(deadline=None)
-@given(st.lists(EVENTS.filter(lambda part: not part.startswith("<Flow")), max_size=18))
-def test_many_parts_are_read_as_few_are(parts: list[str]) -> None:
-    source = f'<Incident xmlns="{V2}" purpose="watch"><IncidentID name="a">1</IncidentID>{"".join(parts)}</Incident>'
-    incident = etree.fromstring(source)
-    (one,) = extract(incident)
-    severities, categories, methods, addresses = simply(incident)
-    assert one.severity == tuple(dict.fromkeys(severities))
-    assert one.category == tuple(dict.fromkeys(categories))
-    assert one.method == tuple(dict.fromkeys(methods))
-    assert sorted(one.addresses) == sorted(addresses)
-
-
-FLOW = f"<Flow>{system(HOST)}{system(HOST, category='target')}</Flow>"
-JUDGED = '<Assessment><SystemImpact severity="low" type="policy"/></Assessment>'
-
-
-@pytest.mark.parametrize(
-    "inside",
-    [
-        event(JUDGED, FLOW) * 40,
-        event(FLOW * 40 + event(JUDGED)),
-        event(f"<Flow>{(system(HOST) + system(HOST, category='target')) * 40}</Flow>", event(JUDGED)),
-        event(f"<Flow>{system(HOST * 40)}</Flow>", event(JUDGED)),
-    ],
-    ids=["events", "flows", "systems", "addresses"],
-)
-def test_forty_of_a_kind(inside: str) -> None:
-    one = only(f"|{inside}")
-    assert (one.severity, one.type, one.addresses) == (("low",), ("policy",), (("ipv4-addr", "192.0.2.7"),) * 40)
-
-
-def test_forty_events_and_what_is_rare() -> None:
-    domain = (
-        '<DomainData system-status="unknown" domain-status="unknown"><Name>x.example</Name><Nameservers>'
-        f"<Server>ns.x.example</Server>{address('ipv4-addr', '192.0.2.53')}</Nameservers></DomainData>"
-    )
-    hidden = (
-        f'<AdditionalData dtype="xml"><Flow xmlns="{V2}">{system(address("mac", "hidden"))}</Flow></AdditionalData>'
-    )
-    one = only(f"|{event(f'<Flow>{system(domain, HOST)}</Flow>', hidden) * 40}")
-    assert one.addresses == (("ipv4-addr", "192.0.2.53"), ("ipv4-addr", "192.0.2.7")) * 40
-
-
-ANY = st.recursive(
-    st.just(""),
-    lambda inner: st.builds(
-        lambda tag, attributes, parts: f"<{tag}{''.join(sorted(attributes))}>{''.join(parts)}</{tag}>",
-        st.sampled_from([*TAGS, "Incident", "IncidentID", "IndicatorData", "Observable", "x:y", "Nameservers"]),
-        st.sets(st.sampled_from([' category="source"', ' name="a"', ' type="ext-value"', ' severity=" high "'])),
-        st.lists(inner, max_size=14),
-    ),
-    max_leaves=40,
-)
-
-
-@settings(deadline=None)
-@given(ANY, st.sampled_from([V1, V2, "other"]))
-def test_no_tree_makes_it_fail(inside: str, namespace: str) -> None:
-    source = f'<IODEF-Document xmlns="{namespace}" xmlns:x="x">{inside}</IODEF-Document>'
-    tree = etree.ElementTree(etree.fromstring(source))
-    for one in extract(tree):
-        assert all(isinstance(one.values(name), tuple) for name in NAMES)
 
 
 def test_the_table_in_the_manual_has_every_attribute() -> None:
