@@ -162,9 +162,8 @@ def _problems(root: etree._Element, namespace: str, source: bytes | None) -> lis
             if listed is None or not any(demands.distinct(root)):
                 return []
     elif len(repeated := list(islice(demands.distinct(root, attributes=True), MOST + 1))) > MOST:
-        return _in_order(
-            rules.told(repeated)
-        )  # libxml2 would tell as many, each with a path for which it counts siblings
+        # libxml2 would tell all of them, each with a path for which it counts siblings
+        return _in_order(rules.told(repeated))
     found = rules.problems(root, namespace, source)
     log = _refused(root, namespace, source)
     if log:
