@@ -29,8 +29,8 @@ def broken(document: v2.Document, value: dict[str, Any]) -> list[Problem]:
         found = validate(parse(source), source=source)
     except Invalid as error:
         found = list(error.problems)
-    if len(found) > 1:
-        found = [problem for problem in found if problem.path]  # the last of many says that there are more
+    if len(found) > 1 and not found[-1].path:
+        found[-1] = found[-2]  # it said that there are more than `MOST`; whoever tells them sees one beyond
     return [Problem(0, pointer(place(problem.path, value)), _worded(problem.message)) for problem in found]
 
 

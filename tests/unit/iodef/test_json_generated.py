@@ -31,6 +31,7 @@ STRUCTURAL = (
     "together; ",
     "has no place in",
     "is moved to each",
+    "has one of its own",
     "is not kept",
     "this is plain text",
     "does not tell types",

@@ -140,10 +140,19 @@ def test_strings_that_nobody_closes_do_not_take_long(source: str) -> None:
     assert refused(source)
 
 
-def test_ten_thousand_wrong_items_are_told_up_to_a_bound() -> None:
-    source = MINIMAL.replace('"Email"', '"Description": [' + ", ".join(["5"] * 10_000) + '], "Email"')
+@pytest.mark.parametrize(
+    "contact",
+    [
+        '{"role": 5}',
+        '{"role": "creator", "type": "ext-value", "ContactName": ["wrong by RFC 7970 only"]}',
+        '{"role": "creator", "type": "person", "ContactName": ["\\u0000"]}',
+    ],
+)
+def test_thousands_of_problems_are_told_up_to_a_bound(contact: str) -> None:
+    source = MINIMAL.replace('"Contact": [', '"Contact": [' + f"{contact}, " * 2000, 1)
     found = refused(source)
     assert len(found) == MOST + 1
+    assert all(problem.path.startswith("/Incident/0/Contact/") for problem in found[:-1])
     assert found[-1] == Problem(0, "", f"there are more than these {MOST} problems; they are not told")
 
 
