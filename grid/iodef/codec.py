@@ -20,7 +20,7 @@ from grid.iodef.names import XMLNS, local, split
 from grid.iodef.scope import Declaration, Scope
 from grid.iodef.writing import dump, write
 
-__all__ = ["dump", "read", "root_declarations", "write"]
+__all__ = ["dump", "read", "write"]
 
 C = TypeVar("C", bound=Class)
 
@@ -45,11 +45,6 @@ def read(declared: type[C], element: etree._Element) -> C:
     except _Unexpected as problem:
         raise Invalid([problem.problem]) from None
     return cast(C, made)
-
-
-def root_declarations(element: etree._Element) -> tuple[tuple[str, str], ...]:
-    """The namespace declarations of a document's root, in the form of `Class.foreign`."""
-    return _pairs((prefix or "", uri) for prefix, uri in element.nsmap.items())
 
 
 class _Unexpected(Exception):
@@ -108,22 +103,28 @@ class _Reader:
         if item.part is Part.MIXED:
             values[item.python] = tuple(self._mixed(element))
             return
-        text = element.text or ""
+        text = _text(element)
         if item.required or (text.strip() if item.type is Decimal else text):
             values[item.python] = _value(item, text, element)
 
     def _mixed(self, element: etree._Element) -> Iterator[str | types.Foreign]:
-        if element.text:
-            yield element.text
+        text = element.text or ""
         for part in element:
-            yield self._foreign(part)
-            if part.tail:
-                yield part.tail
+            if isinstance(part.tag, str):
+                if text:
+                    yield text
+                yield self._foreign(part)
+                text = ""
+            text += part.tail or ""
+        if text:
+            yield text
 
     def _children(self, shape: Shape, element: etree._Element, values: dict[str, Any]) -> None:
         order = []
         for part in element:
-            tag = str(part.tag)
+            if not isinstance(part.tag, str):
+                continue  # a comment or a processing instruction, in a tree that somebody else has parsed
+            tag = part.tag
             if tag in shape.any_order:
                 order.append(tag)
             item = shape.child_named.get(tag)
@@ -142,7 +143,7 @@ class _Reader:
             return self._foreign(element)
         if is_class(item.type):
             return self.read(fields_of(item.type), element)
-        return _value(item, element.text or "", element)
+        return _value(item, _text(element), element)
 
     def _foreign(self, element: etree._Element) -> types.Foreign:
         made = types.Foreign.of(element)
@@ -174,6 +175,11 @@ def _declarations(top: etree._Element) -> dict[etree._Element, list[Declaration]
 
 def _pairs(declared: Iterable[Declaration]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((f"{{{XMLNS}}}{prefix or 'xmlns'}", uri) for prefix, uri in declared))
+
+
+def _text(element: etree._Element) -> str:
+    """The text of an element without children; comments may divide it."""
+    return str(element.xpath("string()")) if len(element) else element.text or ""
 
 
 def _value(item: Item, text: str, element: etree._Element) -> Any:

@@ -13,6 +13,7 @@ __all__ = ["NAMESPACE", "iodef"]
 C = TypeVar("C")
 
 
+# The same as in v1: a decorator that a function returned would not tell a type checker what classes it makes.
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(attribute, child, children, content, mixed)
 )

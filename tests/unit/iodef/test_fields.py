@@ -224,3 +224,11 @@ def test_what_the_declaration_does_not_have_is_told_with_its_place(source: str, 
 def test_only_elements_are_read(source: Any):
     with pytest.raises(TypeError, match="element must be an element of lxml, not"):
         codec.read(Tree, source)
+
+
+def test_comments_and_processing_instructions_of_somebody_elses_tree_mean_nothing():
+    leaf = "<Leaf size='big'>o<!-- a -->n<?b c?>e</Leaf>"
+    plain = codec.read(Tree, etree.fromstring(TREE.format("<Planted>x</Planted><Leaf size='big'>one</Leaf>")))
+    assert codec.read(Tree, etree.fromstring(TREE.format(f"<!-- d --><Planted>x<!-- e --></Planted>{leaf}"))) == plain
+    note = codec.read(Note, etree.fromstring("<Note>a<!-- f -->b<x/>c<?g h?></Note>"))
+    assert note.content == ("ab", Foreign(b"<x></x>"), "c")
