@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,11 +124,12 @@ class Outcome(NamedTuple):
     taken: int
 
 
-def looked_at(kind: str, size: int, limits: iodef.Limits) -> Outcome:
-    """Have a process of its own check one of `LARGE`."""
-    command = [sys.executable, "-m", __name__, kind, str(size), str(limits.size), str(limits.elements)]
+def looked_at(kinds: Iterable[str], size: int, limits: iodef.Limits) -> dict[str, Outcome]:
+    """Have a process of its own check these of `LARGE`, one after the other."""
+    numbers = map(str, (size, limits.size, limits.elements))
+    command = [sys.executable, "-m", __name__, *numbers, *kinds]
     done = subprocess.run(command, cwd=TOP, capture_output=True, check=True)
-    return Outcome(*json.loads(done.stdout))
+    return {kind: Outcome(*outcome) for kind, outcome in json.loads(done.stdout).items()}
 
 
 def _peak() -> int:
@@ -136,18 +137,25 @@ def _peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def _look(kind: str, size: str, most: str, elements: str) -> None:
-    iodef.check(document_v2().encode())  # compiles the schema
-    source = LARGE[kind](int(size))
+def _look(kind: str, size: int, limits: iodef.Limits) -> Outcome:
+    source = LARGE[kind](size)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
     before = _peak()
     told: list[str] = []
     try:
-        iodef.check(source, limits=iodef.Limits(size=int(most), elements=int(elements)))
+        iodef.check(source, limits=limits)
     except iodef.Invalid as refused:
         told = [problem.message for problem in refused.problems]
-    sys.stdout.write(json.dumps([told[:5], _peak() - before]))
+    except Exception as error:
+        told = [f"not Invalid but {error!r}"[:200]]
+    return Outcome(told, _peak() - before)
+
+
+def _main(size: str, most: str, elements: str, *kinds: str) -> None:
+    iodef.check(document_v2().encode())  # compiles the schema
+    limits = iodef.Limits(size=int(most), elements=int(elements))
+    sys.stdout.write(json.dumps({kind: _look(kind, int(size), limits) for kind in kinds}))
 
 
 if __name__ == "__main__":
-    _look(*sys.argv[1:])
+    _main(*sys.argv[1:])
