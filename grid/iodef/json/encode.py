@@ -53,7 +53,10 @@ def to_object(document: v2.Document, *, lossy: bool = False, limits: Limits = DE
     pruning = Pruning(made, limits, encoder.reasons)
     if pruning.run() and lossy:
         return made
-    raise Lossy(_losses(document, encoder.changes, pruning.told()))
+    losses = _losses(document, encoder.changes, pruning.told())
+    if pruning.failure:
+        losses.insert(0, Problem(0, origin(document, ()), f"nothing valid remains: {pruning.failure}"))
+    raise Lossy(losses)
 
 
 def _losses(

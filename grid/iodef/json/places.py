@@ -36,11 +36,16 @@ def _shown(step: str) -> str:
 
 def pointer_of(cell: Cell) -> str:
     """The JSON pointer of a cell."""
+    return pointer(steps_of(cell))
+
+
+def steps_of(cell: Cell) -> tuple[str | int, ...]:
+    """The keys and indices of a cell."""
     steps: list[str | int] = []
     while cell is not None:
         cell, step = cell
         steps.append(step)
-    return pointer(reversed(steps))
+    return tuple(reversed(steps))
 
 
 @dataclass(slots=True)

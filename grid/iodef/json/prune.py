@@ -7,12 +7,19 @@ from math import inf
 from typing import Any
 
 from grid.iodef import v2
+from grid.iodef.fields import Class, fields_of, is_class
 from grid.iodef.json import restrictions, schema
 from grid.iodef.json.decode import Decoder
+from grid.iodef.json.mapping import Way, plan_of
 from grid.iodef.json.origins import Steps
+from grid.iodef.json.places import Cell, steps_of
 from grid.iodef.json.quick import satisfied
 from grid.iodef.json.rules import broken
 from grid.iodef.json.text import Limits, faults
+from grid.iodef.names import local
+
+CHECKS = 8
+"""So often what remains is checked as XML; each time at most `MOST` places are told."""
 
 
 class Pruning:
@@ -22,6 +29,7 @@ class Pruning:
     it would be less restricted.
 
     :ivar omitted: what has been taken out, with the reason; keys and indices are those of the beginning.
+    :ivar failure: why nothing valid remains.
     """
 
     def __init__(self, made: dict[str, Any], limits: Limits, reasons: Mapping[Steps, str]) -> None:
@@ -29,6 +37,7 @@ class Pruning:
         :param reasons: why values are null.
         """
         self.omitted: dict[Steps, str] = {}
+        self.failure = ""
         self._made = made
         self._limits = limits
         self._reasons = reasons
@@ -36,16 +45,24 @@ class Pruning:
 
     def run(self) -> bool:
         """:returns: False when nothing valid remains."""
+        checks = 0
         while True:
-            doomed = dict(self._refused()) or dict(self._incomplete())
+            doomed = dict(self._refused()) or dict(_lacking(v2.Document, self._made, None))
+            if not doomed:
+                doomed = dict(self._incomplete())
+                checks += 1
             if not doomed:
                 return True
-            for steps in sorted(doomed, key=_order, reverse=True):  # from the end, so that indices stay right
+            if checks > CHECKS:
+                doomed = {(): "too much depends on what has no place in JSON"}
+            if () in doomed:
+                self.failure = doomed[()]
+                return False
+            last_first = sorted(doomed, key=_order, reverse=True)  # so that indices stay right
+            for steps in last_first:
                 first = self._first(steps)
                 self.omitted[first] = self._reasons.get(first, doomed[steps])
-                if not steps:
-                    return False
-            for steps in sorted(doomed, key=_order, reverse=True):
+            for steps in last_first:
                 self._remove(steps)
 
     def told(self) -> list[tuple[Steps, str]]:
@@ -110,6 +127,26 @@ class Pruning:
             return  # it went with what held it
         if isinstance(holder, list) and not holder:
             self._remove(tuple(way))
+
+
+def _lacking(declared: type[Class], value: Any, cell: Cell) -> Iterator[tuple[Steps, str]]:
+    """The places where a class has none of several children of which RFC 7970 demands one."""
+    plan, shape = plan_of(declared), fields_of(declared)
+    for group in shape.any_of:
+        if not any(key.name in value for key in plan.keys if key.item.name in group):
+            names = ", ".join(local(name) for name in group)
+            yield steps_of(cell), f"none of {names} remains; {plan.definition} requires one of them"
+    for name, found in value.items():
+        key = plan.by_name[name]
+        for at, each in enumerate(found) if isinstance(found, list) else ((None, found),):
+            if isinstance(each, dict):
+                here: Cell = (cell, name) if at is None else ((cell, name), at)
+                if key.way is Way.IMPACT:
+                    for kind, impact in each.items():
+                        yield from _lacking(plan.impacts[kind].item.type, impact, (here, kind))
+                elif is_class((key.inner or key.item).type):
+                    type_ = v2.IndicatorID if key.way is Way.OTHER_ID else (key.inner or key.item).type
+                    yield from _lacking(type_, each, here)
 
 
 def _whole(steps: Steps) -> Steps:

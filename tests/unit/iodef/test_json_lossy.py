@@ -12,6 +12,7 @@ import pytest
 from grid.iodef import v2
 from grid.iodef.errors import MOST
 from grid.iodef.json import Lossy, from_json, to_json, to_object
+from grid.iodef.json.prune import CHECKS
 from grid.iodef.names import XSI
 from grid.iodef.types import ID, URL, DateTime, Foreign, IDRef, Language
 from tests.unit.iodef.json_documents import (
@@ -27,6 +28,8 @@ from tests.unit.iodef.json_documents import (
     system,
     weakness,
 )
+
+ZONED = DateTime("2026-11-21T09:00:00Z")
 
 
 def test_several_flows_are_a_loss() -> None:
@@ -158,8 +161,15 @@ def test_a_node_has_names_or_addresses_or_both() -> None:
 
 
 def test_what_every_document_needs_cannot_be_left_out() -> None:
-    with pytest.raises(Lossy):
+    with pytest.raises(Lossy) as refused:
         to_json(document(generation_time=DateTime("2026-11-21T09:00:00")), lossy=True)
+    first, second = refused.value.problems
+    assert first.path == "/IODEF-Document"
+    assert first.message.startswith("nothing valid remains: 'Incident' is missing")
+    assert second.path == "/IODEF-Document/Incident"
+    assert second.message.startswith(
+        "Incident is left out: GenerationTime: found '2026-11-21T09:00:00'; expected a date"
+    )
 
 
 def test_nesting_has_a_bound_on_both_ways() -> None:
@@ -225,3 +235,35 @@ def test_a_bound_of_losses() -> None:
     assert len(refused.value.problems) == MOST + 1
     assert refused.value.problems[-1].message.startswith("there are more than these")
     assert "Description" not in to_object(made, lossy=True)["Incident"][0]
+
+
+def test_thousands_of_parts_that_go_with_others_are_found_at_once() -> None:
+    """Each look at the XML of what remains tells `MOST` of them only."""
+    weak = v2.Weakness(spec_id="private", ext_spec_id="x", restriction="red")
+    odd = v2.Assessment(monetary_impact=(v2.MonetaryImpact(value=Decimal(0)),))
+    size = MOST * (CHECKS + 2)
+    made = document(
+        restriction="public",
+        method=(v2.Method(weakness=(weak,)),) * size,
+        event_data=(v2.EventData(method=(v2.Method(weakness=(weak,)),), assessment=odd, detect_time=ZONED),),
+    )
+    kept = to_object(made, lossy=True)["Incident"][0]
+    assert "Method" not in kept
+    assert set(kept["EventData"][0]) == {"DetectTime"}
+
+
+def test_more_references_to_what_goes_than_are_looked_for_are_refused() -> None:
+    """Conversion takes bounded time; it rather refuses."""
+    gone = v2.Assessment(observable_id=ID("gone"), monetary_impact=(v2.MonetaryImpact(value=Decimal(0)),))
+    one = v2.ObservableReference(uid_ref=IDRef("gone"))
+
+    def referring(number: int) -> v2.Document:
+        here = (v2.Observable(address=LOCAL),)
+        expression = v2.IndicatorExpression(observable=here, observable_reference=(one,) * number)
+        held = indicator(observable=None, indicator_expression=expression)
+        return document(assessment=(gone,), indicator_data=held)
+
+    rest = to_object(referring(MOST * 2), lossy=True)["Incident"][0]["Indicator"][0]
+    assert set(rest["IndicatorExpression"]) == {"Observable"}
+    with pytest.raises(Lossy, match="nothing valid remains: too much depends"):
+        to_object(referring(MOST * (CHECKS + 2)), lossy=True)
