@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from component.base.errors import InputError
 from grid.iodef.networks import network
+from grid.iodef.protocols import NUMBERS
+from grid.iodef.text import EXT_VALUE, FORBIDDEN
 from grid.iodef.types import DateTime, Language
-
-FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 §2.2 cannot carry."""
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*", re.ASCII)
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_EMAIL = re.compile(r'(?:"[^"\s]+"|[^@\s()<>\[\]:;,\\"]+)@[^@\s()<>;,\\"]+')
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _URI = re.compile(
     rf"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._~-]+@)?(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::\d{{1,5}})?"
@@ -64,14 +64,14 @@ def texts(name: str, values: str | Iterable[str]) -> tuple[str, ...]:
 def choice(name: str, value: str, values: Sequence[str]) -> tuple[str, str | None]:
     """A value of an enumeration as a pair: what the attribute says, and what its ``ext-`` partner says."""
     value = text(name, value)
-    if isinstance(value, Other) and "ext-value" in values:
-        return ("ext-value", str(value)) if value not in values or value == "ext-value" else (str(value), None)
-    known = [each for each in values if each != "ext-value"]
+    if isinstance(value, Other) and EXT_VALUE in values:
+        return (EXT_VALUE, str(value)) if value not in values or value == EXT_VALUE else (str(value), None)
+    known = [each for each in values if each != EXT_VALUE]
     if value in known:
         return value, None
     near = difflib.get_close_matches(value.lower(), known, n=2, cutoff=0.6)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Write one of: {', '.join(known)}."
-    if "ext-value" in values:
+    if EXT_VALUE in values:
         hint += f" For a value of your own write Other({value!r})."
     raise InputError(f"{name}: {value!r} is not one of the values of the standard.", hint=hint)
 
@@ -148,9 +148,12 @@ def places(name: str, values: str | Iterable[object]) -> tuple[tuple[str, str], 
     return tuple(dict.fromkeys(found))
 
 
+_ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
+
+
 def _place(name: str, value: object) -> tuple[str, str]:
-    if not isinstance(value, str):
-        value = str(value)  # the classes of ipaddress
+    if isinstance(value, _ADDRESSES):
+        value = str(value)
     value = text(name, value).strip()
     if _URI.fullmatch(value):
         return "site-uri", value
@@ -194,7 +197,7 @@ def ports(values: Ports) -> Sequence[tuple[int, int]]:
     if isinstance(values, int):
         parts: Iterable[object] = (values,)
     else:
-        parts = values.split(",") if isinstance(values, str) else values
+        parts = values.split(",") if isinstance(values, str) else _several("ports", values)
     ranges = [_range(part) for part in parts]
     if not ranges:
         raise InputError("ports: the list is empty.", hint="Leave the argument out when no port is known.")
@@ -206,10 +209,19 @@ def _range(part: object) -> tuple[int, int]:
     if found is not None:
         part = (int(found[1]), int(found[2] or found[1]))
     match part:
-        case bool():
+        case bool() | (bool(), _) | (_, bool()):
             pass
         case int() if 0 <= part <= 65535:
             return part, part
         case (int(first), int(last)) if 0 <= first <= last <= 65535:
             return first, last
     raise InputError(f"ports: {part!r} is not a port or range of ports.", hint="Ports go from 0 to 65535.")
+
+
+def protocol(value: str | int) -> int:
+    """The number of a protocol, given by its name or as it is; the argument is called like this."""
+    number = NUMBERS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 255:
+        known = ", ".join(NUMBERS)
+        raise InputError(f"protocol: {value!r} is not known.", hint=f"Write one of {known}, or its number.")
+    return number

@@ -37,9 +37,6 @@ from grid.iodef.validation import validate
 
 __all__ = ["Other", "report", "watch_list"]
 
-PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
-"""Names of protocols that have a number here; any other is given by its number (IANA, Protocol Numbers)."""
-
 _DECLARED: Final = ((f"{{{XMLNS}}}xmlns", v2.NAMESPACE),)
 """So that the document equals what is read from what it is written to."""
 
@@ -156,8 +153,7 @@ def watch_list(
     )
     valid = _times(valid_from, valid_until, None, names=("valid_from", "valid_until"))
     (incident,) = document.incident
-    identifier = incident.incident_id
-    data = _indicators(identifier.name, identifier.value, found, valid)
+    data = _indicators(incident.incident_id.name, incident.incident_id.value, found, valid)
     return replace(document, incident=(replace(incident, indicator_data=data),))
 
 
@@ -213,8 +209,7 @@ def _assessment(severity: str | None, impact: str | None, category: str | Iterab
     categories = _words("category", category)
     if severity is None and impact is None and not categories:
         return ()
-    business = impact in get_args(enums.BusinessImpactType) and impact not in get_args(enums.SystemImpactType)
-    if business:
+    if impact in get_args(enums.BusinessImpactType) and impact not in get_args(enums.SystemImpactType):
         level, ext_level = _optional("severity", severity, enums.BusinessSeverity)
         effect = v2.BusinessImpact(type=impact, severity=level, ext_severity=ext_level)  # type: ignore[arg-type]
         return (v2.Assessment(incident_category=categories, business_impact=(effect,)),)
@@ -240,12 +235,11 @@ def _events(
     service: v2.Service | None,
     action: str | None,
 ) -> tuple[v2.EventData, ...]:
-    attackers = arguments.places("sources", sources)
+    systems = [v2.System(category="source", node=_node(*each)) for each in arguments.places("sources", sources)]
     victims = arguments.places("targets", targets)
     if service is not None and not victims:
         raise InputError("ports: there are no targets that could have them.", hint="Name the targets as well.")
     services = (service,) if service is not None else ()
-    systems = [v2.System(category="source", node=_node(*each)) for each in attackers]
     systems += [v2.System(category="target", node=_node(*each), service=services) for each in victims]
     flows = (v2.Flow(system=tuple(systems)),) if systems else ()
     if action == "defined-coa":
@@ -264,14 +258,10 @@ def _node(kind: str, value: str) -> v2.Node:
 def _service(ports: Ports | None, protocol: str | int) -> v2.Service | None:
     if ports is None:
         return None
-    number = PROTOCOLS.get(protocol.lower()) if isinstance(protocol, str) else protocol
-    if number is None or not 0 <= number <= 255:
-        known = ", ".join(PROTOCOLS)
-        raise InputError(f"protocol: {protocol!r} is not known.", hint=f"Write one of {known}, or its number.")
-    ranges = arguments.ports(ports)
-    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-        return v2.Service(ip_protocol=number, port=ranges[0][0])
-    written = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    number = arguments.protocol(protocol)
+    written = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in arguments.ports(ports))
+    if written.isdigit():
+        return v2.Service(ip_protocol=number, port=int(written))
     return v2.Service(ip_protocol=number, portlist=PortList(written))
 
 

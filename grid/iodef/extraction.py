@@ -263,6 +263,7 @@ def fields(incident: _Element) -> Fields:
     if restriction == EXT_VALUE:
         restriction = incident.get("ext-restriction", restriction).strip()
     version = _OF[incident.tag]
+    found: _Found | None
     if len(incident) > _MANY:
         identifier, found = incident[0], version.judge_many(incident)
     else:

@@ -39,7 +39,7 @@ from component.base.errors import StanzaErrorInfo
 from grid.iodef import codec, mending, plainxml, v1
 from grid.iodef.errors import Invalid, Problem, path_of
 from grid.iodef.names import V1, clark, local, split
-from grid.iodef.parsing import DEFAULT, Limits
+from grid.iodef.parsing import DEFAULT, DEPTH, Limits
 from grid.iodef.parsing import parse as parse_xml
 from grid.iodef.types import DateTime
 from grid.iodef.validation import validate_element
@@ -138,8 +138,10 @@ def dump(exchange: Exchange) -> bytes:
 
     :raises Invalid: its incident is not valid.
     """
-    inside = _mention(exchange.incident) if isinstance(exchange.incident, Mention) else codec.dump(exchange.incident)
     status = exchange.status if isinstance(exchange, Report) else None
+    if status is not None and status not in get_args(Status):
+        raise Invalid([Problem(0, f"/{exchange.element}/@status", _wrong_status(status))], _WHAT)
+    inside = _mention(exchange.incident) if isinstance(exchange.incident, Mention) else codec.dump(exchange.incident)
     attributes = f' status="{status}"' if status is not None else ""
     payload = f'<{exchange.element} xmlns="{NAMESPACE}"{attributes}>'.encode() + inside
     payload += f"</{exchange.element}>".encode()
@@ -158,11 +160,16 @@ def refusal(error: Invalid) -> StanzaErrorInfo:
     XEP-0268 leaves errors to a future version; RFC 6120 §8.3.3.1 has the condition for a malformed payload, and
     §8.4 the one for a payload that is not known.
     """
-    text = str(error.problems[0])
+    text = str(error.problems[0])[:_LONGEST_TEXT]
     if error.message == _UNKNOWN:
         return StanzaErrorInfo("cancel", "service-unavailable", text)
     return StanzaErrorInfo("modify", "bad-request", text)
 
+
+LONGEST = 80
+"""So many characters of what was found are told to who sent it."""
+
+_LONGEST_TEXT = 500
 
 _WHAT = "This is not a valid payload of XEP-0268."
 _UNKNOWN = "This is not a payload of XEP-0268."
@@ -172,8 +179,11 @@ def _octets(payload: bytes | etree._Element | ET.Element) -> bytes:
     if isinstance(payload, bytes):
         return payload
     if isinstance(payload, etree._Element):
-        return etree.tostring(payload, with_tail=False)
-    return bytes(ET.tostring(payload, encoding="utf-8", xml_declaration=False))
+        return etree.tostring(payload, encoding="utf-8", with_tail=False)
+    try:
+        return bytes(ET.tostring(payload, encoding="utf-8", xml_declaration=False))
+    except RecursionError:  # that library calls itself for each level
+        raise Invalid([Problem(0, "", f"elements are nested more than {DEPTH} deep")], _WHAT) from None
 
 
 def _wrong_shape(root: etree._Element, kind: type[Exchange]) -> Iterator[Problem]:
@@ -181,10 +191,9 @@ def _wrong_shape(root: etree._Element, kind: type[Exchange]) -> Iterator[Problem
     for name, value in root.items():
         if kind is not Report or name != "status":
             if not split(str(name))[0]:
-                yield _problem(root, f"found the attribute {name}; expected none", str(name))
+                yield _problem(root, f"found the attribute {str(name)[:LONGEST]}; expected none", str(name))
         elif value not in get_args(Status):
-            expected = ", ".join(get_args(Status))
-            yield _problem(root, f"found {value[:40]!r}; expected one of: {expected}", "status")
+            yield _problem(root, _wrong_status(value), "status")
     texts = [root.text, *(part.tail for part in root)]
     if any(text and text.strip() for text in texts):
         yield _problem(root, "found text; expected one Incident and nothing else")
@@ -195,6 +204,10 @@ def _wrong_shape(root: etree._Element, kind: type[Exchange]) -> Iterator[Problem
             yield _problem(part, f"found {_shown(part)}; expected an Incident of the namespace {V1}")
     if len(root) > 1 and all(part.tag == _INCIDENT for part in root):
         yield _problem(root[1], "found a second Incident; expected one")
+
+
+def _wrong_status(value: str) -> str:
+    return f"found {value[:LONGEST]!r}; expected one of: {', '.join(get_args(Status))}"
 
 
 def _incident(element: etree._Element, kind: type[Exchange], strict: bool) -> Any:
@@ -219,26 +232,29 @@ def _mentioned(element: etree._Element) -> Mention | None:
     """The number of an incident of which nothing else is told."""
     if len(element) != 1 or element[0].tag != _INCIDENT_ID or len(element[0]) or (element.text or "").strip():
         return None
-    purpose = element.get("purpose", "").strip()
-    whole = v1.Incident(
-        purpose=purpose,  # type: ignore[arg-type]  # validated below
-        ext_purpose=element.get("ext-purpose"),
-        incident_id=codec.read(v1.IncidentID, element[0]),
+    number = codec.read(v1.IncidentID, element[0])
+    mention = Mention(number, element.get("purpose", "").strip(), element.get("ext-purpose"))
+    if set(map(str, element.keys())) - {"purpose", "ext-purpose"} or validate_element(codec.write(_whole(mention))):
+        return None
+    return mention
+
+
+def _whole(mention: Mention) -> v1.Incident:
+    """An Incident that tells nothing more and has what every Incident must have."""
+    return v1.Incident(
+        purpose=mention.purpose,  # type: ignore[arg-type]  # validated after that
+        ext_purpose=mention.ext_purpose,
+        incident_id=mention.incident_id,
         report_time=_ANY_TIME,
         assessment=(v1.Assessment(impact=(v1.Impact(type="unknown"),)),),
         contact=(v1.Contact(role="irt", type="person", contact_name=v1.MLString(value="-")),),
     )
-    if set(map(str, element.keys())) - {"purpose", "ext-purpose"} or validate_element(codec.write(whole)):
-        return None
-    return Mention(whole.incident_id, purpose, whole.ext_purpose)
 
 
 def _mention(mention: Mention) -> bytes:
-    shell = etree.Element(_INCIDENT, nsmap={None: V1}, purpose=mention.purpose)
-    if mention.ext_purpose is not None:
-        shell.set("ext-purpose", mention.ext_purpose)
-    start, _, end = etree.tostring(shell, encoding="unicode").rpartition("/>")
-    return f"{start}>{end}".encode() + codec.dump(mention.incident_id) + b"</Incident>"
+    element = codec.write(_whole(mention))
+    del element[1:]
+    return etree.tostring(element, encoding="utf-8")
 
 
 _ANY_TIME = DateTime("2000-01-01T00:00:00Z")
@@ -249,7 +265,7 @@ def _problem(element: etree._Element, message: str, attribute: str = "") -> Prob
 
 
 def _shown(element: etree._Element) -> str:
-    namespace, name = split(str(element.tag))
+    namespace, name = (part[:LONGEST] for part in split(str(element.tag)))
     return f"{name} of the namespace {namespace}" if namespace else f"{name} of no namespace"
 
 

@@ -20,8 +20,8 @@ from lxml import etree
 from grid.iodef import v1
 from grid.iodef.fields import Shape, fields_of, is_class
 from grid.iodef.names import V1, clark
+from grid.iodef.text import EXT_VALUE
 
-EXT = "ext-value"
 LARGEST = 1_000_000
 """So many bytes mending may add for one System."""
 
@@ -55,17 +55,17 @@ def _attributes(element: etree._Element, shape: Shape) -> None:
         element.set("lang", language)
     for item in shape.attributes:
         value = element.get(item.name)
-        if EXT not in item.values or value is None or value.strip() in item.values:
+        if EXT_VALUE not in item.values or value is None or value.strip() in item.values:
             continue
         partner = f"ext-{item.name}"
         if not element.get(partner):
             # a value that names another attribute's partner means that one's value
             meant = element.get(value) if value.startswith("ext-") else value
             element.set(partner, meant or value)
-        element.set(item.name, EXT)
+        element.set(item.name, EXT_VALUE)
     if shape.type is v1.Contact and element.get("type") is None:
-        element.set("type", EXT if element.get("ext-type") else "organization")
-    if shape.type is v1.Contact and element.get("ext-type") and element.get("type") != EXT:
+        element.set("type", EXT_VALUE if element.get("ext-type") else "organization")
+    if shape.type is v1.Contact and element.get("ext-type") and element.get("type") != EXT_VALUE:
         del element.attrib["ext-type"]
 
 

@@ -81,7 +81,7 @@ def wrong_jids(incident: etree._Element) -> Iterator[Problem]:
             _prepared(text)
         except JidError as error:
             yield Problem(
-                slot.sourceline or 0, path_of(slot), f"found {text[:80]!r}; expected a JID: {error.message}"
+                slot.sourceline or 0, path_of(slot), f"found {text[:80]!r}; expected a JID: {error.message[:200]}"
             )
 
 

@@ -14,7 +14,8 @@ from component.base.errors import InputError
 from grid import iodef
 from grid.iodef import v2
 from grid.iodef.attributes import extract
-from grid.iodef.build import PROTOCOLS, Other, report, watch_list
+from grid.iodef.build import Other, report, watch_list
+from grid.iodef.protocols import NUMBERS
 from grid.iodef.v2 import enums
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -111,6 +112,24 @@ def test_ports(ports: Any, port: int | None, portlist: str | None) -> None:
     incident = valid(report(**LEAST, targets="192.0.2.1", ports=ports, protocol="UDP"))
     (service,) = incident.event_data[0].flow[0].system[0].service
     assert (service.ip_protocol, service.port, service.portlist) == (17, port, portlist)
+
+
+@pytest.mark.parametrize("protocol", [True, 6.0, [], None, -1, 256, "icmpv6", "\uff16"])
+def test_what_is_no_protocol(protocol: Any) -> None:
+    with pytest.raises(InputError, match=r"^protocol: .* is not known"):
+        report(**LEAST, targets="192.0.2.1", ports=25, protocol=protocol)
+
+
+@pytest.mark.parametrize("ports", [True, [True], [(True, 2)], [(1, True)], [(1, 2, 3)], 5.0, object(), [[]]])
+def test_what_are_no_ports(ports: Any) -> None:
+    with pytest.raises(InputError, match=r"^ports: "):
+        report(**LEAST, targets="192.0.2.1", ports=ports)
+
+
+@pytest.mark.parametrize("place", [None, 7, True, b"192.0.2.1", "mailto:a@b.example", "a@b@c", "<a@b.example>", []])
+def test_what_is_no_place(place: Any) -> None:
+    with pytest.raises(InputError, match=r"^sources\[0\]: "):
+        report(**LEAST, sources=[place])
 
 
 def test_zones_that_the_standard_cannot_express_become_utc() -> None:
@@ -223,7 +242,7 @@ ARGUMENTS = st.fixed_dictionaries(
         "sources": st.lists(PLACE, max_size=4), "targets": st.lists(PLACE, max_size=4),
         "indicators": st.lists(PLACE, max_size=6), "impact": st.sampled_from(IMPACTS) | TEXT.map(Other),
         "ports": st.lists(st.integers(-1, 65536) | st.tuples(st.integers(0, 9), st.integers(0, 99)), max_size=3),
-        "protocol": st.sampled_from([*PROTOCOLS, 0, 255, "x"]), "lang": st.sampled_from(["en", "de-1996"]),
+        "protocol": st.sampled_from([*NUMBERS, 0, 255, "x"]), "lang": st.sampled_from(["en", "de-1996"]),
         **{name: st.sampled_from(get_args(values)) | TEXT.map(Other) for name, values in CHOICES.items()},
     },
 )  # fmt: skip
