@@ -147,7 +147,7 @@ def _reason(source: bytes, error: etree.XMLSyntaxError) -> str:
     if not source.strip():
         return "the source is empty; an XML document is expected"
     text = re.sub(r",? ?line \d+, column \d+.*$", "", error.msg or "not XML", flags=re.DOTALL)
-    text = re.sub(r"^xml\w+: ", "", text.partition("\n")[0]).strip(" !")
+    text = re.sub(r"^xml\w+ ?: ", "", text.partition("\n")[0]).strip(" !")
     if "xcessive depth" in text:
         return f"elements are nested more than {DEPTH} deep"
     if _TOO_LONG.search(text):

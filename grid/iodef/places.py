@@ -12,6 +12,10 @@ from collections import Counter
 from lxml import etree
 
 from grid.iodef.names import local
+from grid.iodef.text import shortened
+
+_LONGEST = 200
+"""Characters of a name that a path shows; no class of IODEF has as many."""
 
 _STEP = re.compile(r"(?:([^:\[]+):)?([^:\[]+)(?:\[(\d+)\])?")
 """A step of libxml2's paths: prefix, name or ``*``, and number."""
@@ -29,7 +33,7 @@ class Places:
 
         :param attribute: its name; empty for the element itself.
         """
-        steps = [f"/@{local(attribute)}"] if attribute else []
+        steps = [f"/@{shortened(local(attribute), _LONGEST)}"] if attribute else []
         current: etree._Element | None = element
         while current is not None:
             steps.append(f"/{self._step(current)}")
@@ -54,7 +58,7 @@ class Places:
     def _step(self, element: etree._Element) -> str:
         parent = element.getparent()
         if parent is None:
-            return local(str(element.tag))
+            return shortened(local(str(element.tag)), _LONGEST)
         steps = self._steps.get(parent)
         if steps is None:
             steps = self._steps[parent] = _numbered(self._elements(parent))
@@ -86,5 +90,6 @@ def _numbered(children: list[etree._Element]) -> dict[etree._Element, str]:
     steps = {}
     for child, tag in zip(children, tags, strict=True):
         seen[tag] += 1
-        steps[child] = f"{local(tag)}[{seen[tag]}]" if several[tag] > 1 else local(tag)
+        name = shortened(local(tag), _LONGEST)
+        steps[child] = f"{name}[{seen[tag]}]" if several[tag] > 1 else name
     return steps

@@ -125,6 +125,8 @@ def _judged(source: bytes, compiled: etree.XMLSchema) -> etree._ElementTree | No
         root = parser.close()
     except etree.XMLSyntaxError:
         return None
+    if root is None or len(parser.feed_error_log):  # an entity, or something after the end: no error is raised
+        return None
     tree: etree._ElementTree = root.getroottree()
     return tree if root.tag in VERSIONS and tree.docinfo.internalDTD is None else None
 

@@ -38,6 +38,7 @@ _TYPES = {
     "hexBinary": "pairs of hexadecimal digits",
     "language": "a language tag like en or de-CH",
     "lang": "a language tag like en or de-CH",
+    "lang-type": "a language tag like en or de-CH",
     "ID": "an identifier: a letter or _, then letters, digits, . - _; each only once in a document",
     "IDREF": "the identifier of another element",
     "NCName": "a name without colon",
@@ -52,7 +53,7 @@ _OTHERS_TYPE = re.compile(
 )
 _ENDS = {
     "set": re.compile(r"is not an element of the set \{([^{}]*)\}\.?\s*$", re.DOTALL),
-    "pattern": re.compile(r"is not accepted by the pattern '(.*)'\.?\s*$", re.DOTALL),
+    "pattern": re.compile(r"is not accepted by the pattern '([^']*)'\.?\s*$", re.DOTALL),
     "least": re.compile(r"is less than the minimum value allowed \('([^']*)'\)\.?\s*$", re.DOTALL),
     "most": re.compile(r"is greater than the maximum value allowed \('([^']*)'\)\.?\s*$", re.DOTALL),
     "above": re.compile(r"must be greater than '([^']*)'\.?\s*$", re.DOTALL),
@@ -68,7 +69,7 @@ _ENDS = {
 
 def element(found: etree._Element) -> str:
     """An element by its name; with its namespace, when that is none that IODEF uses."""
-    namespace, name = split(str(found.tag))
+    namespace, name = (shortened(part, _LONGEST) for part in split(str(found.tag)))
     return f"{name} of the namespace {namespace}" if namespace else f"{name} without namespace"
 
 
@@ -134,34 +135,54 @@ def _message(text: str, place: etree._Element | None, attribute: str) -> str:
     return message or shortened(_plain(text), _LONGEST * 4)
 
 
+_ATTRIBUTE = re.compile(r"The attribute '([^']*)' is (required|not allowed)")
+_INSIDE = re.compile(r"(?:Character|Element) content .*?not allowed", re.DOTALL)
+_NOT_NIL = re.compile(r"The element is not 'nillable'")
+
+
 def _structure(text: str, place: etree._Element | None) -> str:
-    expected = _EXPECTED.search(text)
-    wanted = f"; expected {_names(expected[1], place)}" if expected else ""
-    name = local(str(place.tag)) if place is not None else "this"
-    attribute = re.match(r"The attribute '(.*?)' (is required|is not allowed)", text)
-    if attribute and "required" in attribute[2]:
-        return f"{name} has no attribute {local(attribute[1])}; it is required"
+    """What a message on elements and attributes says.
+
+    :param text: only its beginning is libxml2's own for sure: what follows may be a value that looks like anything.
+    """
+    name = shortened(local(str(place.tag)), _LONGEST) if place is not None else "this"
+    attribute = _ATTRIBUTE.match(text)
     if attribute:
-        return f"found the attribute {local(attribute[1])}; {name} has none of that name"
+        which = shortened(local(attribute[1]), _LONGEST)
+        if attribute[2] == "required":
+            return f"{name} has no attribute {which}; it is required"
+        return f"found the attribute {which}; {name} has none of that name"
     if text.startswith("This element is not expected"):
         what = element(place) if place is not None and _foreign(place) else name
-        return f"found {what}{wanted or '; expected nothing more here'}"
+        return f"found {what}; expected {_expected(text) or 'nothing more here'}"
     if text.startswith("Missing child element"):
-        return f"{name} is not complete{wanted}"
-    if "No matching global" in text:
+        return f"{name} is not complete; expected {_expected(text) or 'more'}"
+    if text.startswith("No matching global"):
         return f"found {name}; it is not one of the classes of IODEF"
-    if _INSIDE.search(text):
+    if _INSIDE.match(text):
         return f"found text or elements in {name}; expected {_allowed(text)}"
+    if _NOT_NIL.match(text):
+        return f"found xsi:nil; {name} must not be nil"
     return ""
-
-
-_INSIDE = re.compile(r"(?:character|element) content .*?not allowed", re.IGNORECASE)
 
 
 def _allowed(text: str) -> str:
     if "empty" in text:
         return "nothing: it has attributes only"
     return "child elements only" if "element-only" in text else "text only"
+
+
+_NAMED = 10
+"""So many expected elements are named by libxml2 at most."""
+
+
+def _expected(text: str) -> str:
+    """The elements of a message, with prefix where they are of another standard."""
+    found = _EXPECTED.search(text)
+    names = [_readable(name.strip()) for name in found[1].split(", ") if name.strip()] if found else []
+    if len(names) < 2:
+        return "".join(names)
+    return f"one of: {', '.join(names)}{', …' if len(names) == _NAMED else ''}"
 
 
 def _value(text: str, value: str) -> str:
@@ -180,6 +201,7 @@ _PATTERNS = {
     "[0-5][0-9]": _TYPES["TimezoneType"],
     "\\d+(\\-\\d+)?(,": _TYPES["PortlistType"],
     "INF": _TYPES["float"],
+    "[A-Za-z0-9+/=": _TYPES["base64Binary"],
 }
 """How the forms are called that a pattern with these characters describes."""
 
@@ -187,7 +209,8 @@ _PATTERNS = {
 def _within(kind: str, limit: str) -> str:
     """What a data type or one of its facets accepts."""
     if kind == "set":
-        return f"one of: {', '.join(_quoted(limit))}"
+        values = list(_quoted(limit))
+        return f"one of: {', '.join(values)}" if len(values) > 1 else repr(values[0] if values else "")
     if kind == "pattern":
         return next((name for mark, name in _PATTERNS.items() if mark in limit), f"the form {limit}")
     if kind == "type":
@@ -210,13 +233,6 @@ def _quoted(values: str) -> Iterator[str]:
 def _foreign(place: etree._Element) -> bool:
     parent = place.getparent()
     return parent is not None and split(str(parent.tag))[0] != split(str(place.tag))[0]
-
-
-def _names(names: str, place: etree._Element | None) -> str:
-    """The names of a list of expected elements, with prefix where they are of another standard."""
-    parts = [name.strip() for name in names.split(", ")]
-    readable = [_readable(name) for name in parts if name]
-    return readable[0] if len(readable) == 1 else f"one of: {', '.join(readable)}"
 
 
 def _readable(name: str) -> str:
