@@ -128,7 +128,24 @@ def _judged(source: bytes, compiled: etree.XMLSchema) -> etree._ElementTree | No
     if root is None or len(parser.feed_error_log):  # an entity, or something after the end: no error is raised
         return None
     tree: etree._ElementTree = root.getroottree()
-    return tree if root.tag in VERSIONS and tree.docinfo.internalDTD is None else None
+    sound = root.tag in VERSIONS and tree.docinfo.internalDTD is None and _ends_well(source, root)
+    return tree if sound else None
+
+
+def _ends_well(source: bytes, root: etree._Element) -> bool:
+    """Whether nothing but comments follows the root: half a tag at the end is no error for a parser that is fed.
+
+    It says no, too, when the end of the root cannot be told from what looks like it.
+    """
+    end = f"</{root.prefix}:IODEF-Document" if root.prefix else "</IODEF-Document"
+    _, found, rest = source.partition(end.encode())
+    if not found or end.encode() in rest:
+        return False
+    try:
+        etree.fromstring(b"<end" + rest.replace(b">", b"/>", 1), etree.XMLParser(**SAFELY))
+    except etree.XMLSyntaxError:
+        return False
+    return True
 
 
 def _repeated(root: etree._Element, source: bytes) -> bool:
