@@ -1,5 +1,4 @@
-"""What is said of documents that are not valid: the words, the place, as many as are of use; and whatever the way, the
-encoding or the thread, the same."""
+"""What is said of documents that are not valid: words, place, number; however and wherever they are looked at."""
 
 from __future__ import annotations
 
@@ -73,10 +72,14 @@ REFERENCE = (
     "</Method>"
 )
 
+PURPOSES = "expected one of: traceback, mitigation, reporting, watch, other, ext-value"
+MOMENT = "expected a date and time like 2026-11-21T09:00:00Z"
+FILE = f"{INCIDENT}/EventData/Record/RecordData/FileData/File"
+
 MESSAGES = {
     "enumeration": (
         document_v2(incident='purpose="x"'),
-        (2, f"{INCIDENT}/@purpose", "found 'x'; expected one of: traceback, mitigation, reporting, watch, other, ext-value"),
+        (2, f"{INCIDENT}/@purpose", f"found 'x'; {PURPOSES}"),
     ),
     "attribute missing": (
         document_v2(incident=""),
@@ -113,7 +116,7 @@ MESSAGES = {
         (1, "/IODEF-Document", "IODEF-Document is not complete; expected Incident"),
     ),
     "too much": (
-        document_v2(after=service("<Port>1</Port><Portlist>1</Portlist><Port>1</Port>")).replace("<Portlist>1</Portlist>", ""),
+        document_v2(after=service("<Port>1</Port><Port>1</Port>")),
         (7, f"{SYSTEM}/Service/Port[2]", "found Port; expected"),
     ),
     "text among elements": (
@@ -127,11 +130,11 @@ MESSAGES = {
     "fixed": (GOOD.replace("2.00", "2.0"), (1, "/IODEF-Document/@version", "found '2.0'; expected '2.00'")),
     "date": (
         GOOD.replace("2026-", "26-"),
-        (4, f"{INCIDENT}/GenerationTime", "found '26-11-21T09:00:00Z'; expected a date and time like 2026-11-21T09:00:00Z"),
+        (4, f"{INCIDENT}/GenerationTime", f"found '26-11-21T09:00:00Z'; {MOMENT}"),
     ),
     "no date": (
         GOOD.replace("2026-11-21T09:00:00Z", ""),
-        (4, f"{INCIDENT}/GenerationTime", "found ''; expected a date and time like 2026-11-21T09:00:00Z"),
+        (4, f"{INCIDENT}/GenerationTime", f"found ''; {MOMENT}"),
     ),
     "time zone": (
         document_v2(after=CONTACT.replace("<ContactName>A</ContactName>", "<Timezone>EST</Timezone>")),
@@ -159,7 +162,7 @@ MESSAGES = {
     ),
     "no positive number": (
         document_v2("<Assessment><MonetaryImpact>x</MonetaryImpact></Assessment>"),
-        (5, f"{INCIDENT}/Assessment/MonetaryImpact", "found 'x'; expected a number"),
+        (5, f"{INCIDENT}/Assessment/MonetaryImpact", "found 'x'; expected a number above 0"),
     ),
     "no number": (
         document_v2(after=event('<Counter type="count" unit="host">1,5</Counter>')),
@@ -180,7 +183,7 @@ MESSAGES = {
     ),
     "base64": (
         document_v2(after=HASH),
-        (7, f"{INCIDENT}/EventData/Record/RecordData/FileData/File/HashData/Hash/DigestValue", "found '!'; expected base64"),
+        (7, f"{FILE}/HashData/Hash/DigestValue", "found '!'; expected base64"),
     ),
     "empty": (
         GOOD.replace(">1</IncidentID>", "> </IncidentID>"),
@@ -261,11 +264,8 @@ def prefixed(document: str) -> str:
     return document.replace("</", "</p:").replace("<", "<p:").replace("<p:/p:", "</p:").replace("xmlns=", "xmlns:p=")
 
 
-PLAIN = [
-    kind for kind, (document, _) in MESSAGES.items() if not {"xmlns:", 'xmlns="u', 'xmlns=""', "<a/>"} & {
-        part for part in ("xmlns:", 'xmlns="u', 'xmlns=""', "<a/>") if part in document
-    }
-]  # fmt: skip
+PLAIN = [kind for kind, (document, _) in MESSAGES.items() if document.count("xmlns") == 1]
+"""Documents with one namespace alone."""
 
 
 @pytest.mark.parametrize("kind", PLAIN)
@@ -300,11 +300,9 @@ def test_each_element_binds_its_own_prefix() -> None:
 
 
 def test_paths_tell_elements_of_the_same_name_apart() -> None:
-    names = [
-        f'<AdditionalData dtype="xml"><x xmlns="urn:{n}"/><Contact role="zz" type="person"><Timezone>Z</Timezone></Contact></AdditionalData>'
-        for n in range(12)
-    ]  # noqa: E501
-    paths = [path for _, path, _ in told(document_v2(after="".join(names)))]
+    wrong = '<Contact role="zz" type="person"><Timezone>Z</Timezone></Contact>'
+    extensions = [extension(f'<x xmlns="urn:{number}"/>{wrong}') for number in range(12)]
+    paths = [path for _, path, _ in told(document_v2(after="".join(extensions)))]
     assert paths == [f"{INCIDENT}/AdditionalData[{n}]/Contact/@role" for n in range(1, 13)]
 
 
@@ -332,11 +330,9 @@ def test_values_cannot_put_words_into_messages(value: str) -> None:
     seen = value.replace("&lt;", "<").replace("&gt;", ">")
     shown = repr(seen if len(seen) <= 80 else seen[:79] + "…")
     ((_, path, message),) = told(document_v2(incident=f'purpose="{attribute}"'))
-    expected = "expected one of: traceback, mitigation, reporting, watch, other, ext-value"
-    assert (path, message) == (f"{INCIDENT}/@purpose", f"found {shown}; {expected}")
+    assert (path, message) == (f"{INCIDENT}/@purpose", f"found {shown}; {PURPOSES}")
     ((_, path, message),) = told(GOOD.replace("2026-11-21T09:00:00Z", attribute))
-    expected = "expected a date and time like 2026-11-21T09:00:00Z"
-    assert (path, message) == (f"{INCIDENT}/GenerationTime", f"found {shown}; {expected}")
+    assert (path, message) == (f"{INCIDENT}/GenerationTime", f"found {shown}; {MOMENT}")
 
 
 @pytest.mark.parametrize("name", ["evil", "set", "The", "é", "x" * 5000, "a.b-c", "日本"])
@@ -377,9 +373,7 @@ def test_any_value_is_told_as_it_is(value: str) -> None:
     root[0].set("purpose", f"-{value}")
     problems = iodef.validate(root.getroottree())
     assert [problem.path for problem in problems] == [f"{INCIDENT}/@purpose"]
-    assert problems[0].message.endswith(
-        "; expected one of: traceback, mitigation, reporting, watch, other, ext-value"
-    )
+    assert problems[0].message.endswith(f"; {PURPOSES}")
 
 
 # Lines and numbers
@@ -494,13 +488,13 @@ def written(draw: st.DrawFn, source: str) -> bytes:
     encoding = draw(st.sampled_from(ENCODINGS))
     if draw(st.booleans()):
         source = prefixed(source)
-    for letter in draw(st.sets(st.sampled_from("exti-v"))):
-        form = draw(st.sampled_from(["&#{};", "&#x{:x};", "&#x000{:X};"]))
-        parts = source.split('"')
-        for number in range(1, len(parts), 2):
-            if not parts[number].startswith(("urn:", "http:")):
-                parts[number] = parts[number].replace(letter, form.format(ord(letter)))
-        source = '"'.join(parts).replace(f"&#{form.format(ord('x'))[2:]}", f"&#{form.format(ord('x'))[2:]}")
+    forms = draw(st.dictionaries(st.sampled_from("exti-v"), st.sampled_from(["&#{};", "&#x{:x};", "&#x000{:X};"])))
+    hidden = {ord(letter): form.format(ord(letter)) for letter, form in forms.items()}
+    parts = source.split('"')
+    for number in range(1, len(parts), 2):
+        if not parts[number].startswith("urn:"):
+            parts[number] = parts[number].translate(hidden)
+    source = '"'.join(parts)
     if draw(st.booleans()):
         source = source.replace(">A<", "><![CDATA[A]]><").replace(">x<", "><!-- -->x<")
     if draw(st.booleans()):
@@ -523,11 +517,7 @@ def test_the_source_changes_nothing(data: st.DataObject, case: tuple[str, bool],
     problems = iodef.validate(tree, source=source)
     assert (problems == []) == good
     assert iodef.validate(tree) == problems == _refused(source)
-    shifted = [
-        (problem.line, problem.path, problem.message)
-        for problem in iodef.validate(iodef.parse(b"\n" + plain.encode()))
-    ]
-    assert [(problem.line, problem.path, problem.message) for problem in problems] == shifted
+    assert problems == iodef.validate(iodef.parse(b"\n" + plain.encode()))
 
 
 # Classes on their own
