@@ -178,8 +178,8 @@ MESSAGES = {
     ),
     "identifier": (
         document_v2(incident='purpose="watch" observable-id="1"'),
-        (2, f"{INCIDENT}/@observable-id", "found '1'; expected an identifier: a letter or _, then letters, digits, . - _; "
-         "each only once in a document"),
+        (2, f"{INCIDENT}/@observable-id", "found '1'; expected an identifier: a letter or _, then letters, "
+         "digits, . - _; each only once in a document"),
     ),
     "base64": (
         document_v2(after=HASH),
@@ -200,7 +200,7 @@ MESSAGES = {
     ),
     "1.0: enumeration": (
         document_v1(incident='purpose="watch"'),
-        (2, f"{INCIDENT}/@purpose", "found 'watch'; expected one of: traceback, mitigation, reporting, other, ext-value"),
+        (2, f"{INCIDENT}/@purpose", f"found 'watch'; {PURPOSES.replace('watch, ', '')}"),
     ),
     "1.0: order": (
         document_v1("<ReportTime>2026-11-21T09:00:00Z</ReportTime>"),
