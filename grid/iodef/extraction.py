@@ -51,6 +51,7 @@ _ADDRESSES = "[normalize-space(@category) = 'source']/i:Node/*[self::i:Address o
 _ELSEWHERE = {
     "Incident": "i:EventData/i:EventData or i:IndicatorData/i:Indicator",
     "EventData": "i:EventData",
+    "Flow": "false()",
     "IndicatorData": "i:Indicator/i:IndicatorExpression or i:Indicator/i:Observable/i:EventData"
     " or i:Indicator/i:Observable/i:Incident",
 }
@@ -88,7 +89,10 @@ class _Version:
             self.indicators: self._of_indicators,
         }
         known: dict[str, Any] = {"namespaces": {"i": namespace}, "regexp": False}
-        self.found = {name(outer): etree.XPath(path + _ADDRESSES, **known) for outer, path in _SYSTEMS.items()}
+        self.found = {
+            name(outer): etree.XPath(f"self::*[not({_ELSEWHERE[outer]})]/{path}{_ADDRESSES}", **known)
+            for outer, path in _SYSTEMS.items()
+        }
         self.elsewhere = {name(outer): etree.XPath(question, **known) for outer, question in _ELSEWHERE.items()}
 
     def judge(self, parts: list[_Element]) -> _Found | None:
@@ -114,7 +118,7 @@ class _Version:
                     self._of_flow(part, found[4])
                 elif tag == self.event:
                     if len(part) > _MANY:
-                        self._in_bulk(part, found)
+                        self.judge_many(part, found)
                         continue
                     levels.append(iter(part.getchildren()))
                     break
@@ -125,13 +129,7 @@ class _Version:
             else:
                 levels.pop()
 
-    def judge_many(self, incident: _Element) -> _Found:
-        """The same for an Incident of many parts."""
-        found: _Found = ([], [], [], [], [])
-        self._in_bulk(incident, found)
-        return found
-
-    def _in_bulk(self, container: _Element, found: _Found) -> None:
+    def judge_many(self, container: _Element, found: _Found) -> None:
         """The same, and that of `judge`, for an Incident or EventData of many parts."""
         event = self.event
         for part in container.iter(self.assessment, self.method):
@@ -163,11 +161,15 @@ class _Version:
     def _sources_of_many(self, container: _Element, addresses: _Addresses) -> None:
         """The addresses of every source system of a class of `_SYSTEMS`, by way of libxml2 if nothing is unusual."""
         tag = container.tag
-        if (elsewhere := self.elsewhere.get(tag)) is not None and elsewhere(container):
+        found = self.found[tag](container)
+        if not found and self.elsewhere[tag](container):
             self._sources(container, addresses)
             return
-        for part in self.found[tag](container):
-            if len(part) and part.tag != self.address:
+        for part in found:
+            category = part.get("category")
+            if category in INTERNET and not len(part):
+                addresses.append((category, part.text or ""))
+            elif len(part) and part.tag != self.address:
                 self._of_domain(part, addresses)
             else:
                 addresses.append(_address(part))
@@ -212,8 +214,8 @@ class _Version:
             severity = part.get("severity")
             kind = part.get("type")
             if severity is not None:
-                # a word without hyphen and blanks, as most are, is meant as it is
-                severities.append(severity if severity.isalpha() else _extended(part, "ext-severity", severity))
+                severity = severity.strip()
+                severities.append(severity if severity != EXT_VALUE else part.get("ext-severity", severity))
             elif kind is None:
                 if part.tag == self.category:
                     categories.append(" ".join(_text(part).split()))
@@ -221,7 +223,8 @@ class _Version:
             elif part.tag == self.counter:  # its type is a unit
                 continue
             if kind is not None:
-                types.append(_extended(part, "ext-type", kind))
+                kind = kind.strip()
+                types.append(kind if kind != EXT_VALUE else part.get("ext-type", kind))
         if self.first:
             categories += types[before:]
 
@@ -265,7 +268,8 @@ def fields(incident: _Element) -> Fields:
     version = _OF[incident.tag]
     found: _Found | None
     if len(incident) > _MANY:
-        identifier, found = incident[0], version.judge_many(incident)
+        identifier, found = incident[0], ([], [], [], [], [])
+        version.judge_many(incident, found)
     else:
         parts = incident.getchildren()
         identifier, found = parts[0] if parts else None, version.judge(parts)
@@ -290,11 +294,7 @@ def _address(address: _Element) -> tuple[str, str]:
     """Category and text of an Address."""
     category: str = address.get("category", "")
     if category not in INTERNET:
-        category = _extended(address, "ext-category", category)
+        category = category.strip()
+        if category == EXT_VALUE:
+            category = address.get("ext-category", category)
     return category, (_text(address) if len(address) else address.text or "")
-
-
-def _extended(part: _Element, name: str, value: str) -> str:
-    """The value of an enumeration that may be extended by an attribute of this name."""
-    value = value.strip()
-    return part.get(name, value) if value == EXT_VALUE else value
