@@ -360,7 +360,13 @@ def bulk(kind: str, form: str = "") -> str:
     return indicators(indicator(inside))
 
 
-SPECIFIED = "<EventData><Flow><System>{}<OperatingSystem><SoftwareReference {}>x</SoftwareReference></OperatingSystem></System></Flow></EventData>"  # noqa: E501
+SPECIFIED = (
+    "<EventData><Flow><System>{}<OperatingSystem><SoftwareReference {}>x</SoftwareReference></OperatingSystem>"
+    "</System></Flow></EventData>"
+)
+EXPECTATION = '<EventData><Expectation action="defined-coa">{}</Expectation></EventData>'
+COA = "<DefinedCOA>a</DefinedCOA>"
+DONE = '<History><HistoryItem action="defined-coa"><DateTime>2026-11-21T09:00:00Z</DateTime></HistoryItem></History>'
 
 
 @pytest.mark.parametrize(
