@@ -10,7 +10,7 @@ from grid.iodef import v2
 from grid.iodef.fields import Class, fields_of, is_class
 from grid.iodef.json import restrictions, schema
 from grid.iodef.json.decode import Decoder
-from grid.iodef.json.mapping import Way, plan_of
+from grid.iodef.json.mapping import Key, Way, plan_of
 from grid.iodef.json.origins import Steps
 from grid.iodef.json.places import Cell, steps_of
 from grid.iodef.json.quick import satisfied
@@ -47,7 +47,9 @@ class Pruning:
         """:returns: False when nothing valid remains."""
         checks = 0
         while True:
-            doomed = dict(self._refused()) or dict(_lacking(v2.Document, self._made, None))
+            doomed = dict(self._refused())
+            if not doomed:
+                _lacking(v2.Document, self._made, None, doomed)
             if not doomed:
                 doomed = dict(self._incomplete())
                 checks += 1
@@ -58,12 +60,13 @@ class Pruning:
             if () in doomed:
                 self.failure = doomed[()]
                 return False
-            last_first = sorted(doomed, key=_order, reverse=True)  # so that indices stay right
-            for steps in last_first:
+            holders: dict[Steps, set[str | int]] = {}
+            for steps in sorted(doomed, key=_order, reverse=True):  # from the end, so that indices stay right
                 first = self._first(steps)
                 self.omitted[first] = self._reasons.get(first, doomed[steps])
-            for steps in last_first:
-                self._remove(steps)
+                holders.setdefault(steps[:-1], set()).add(steps[-1])
+            for steps in sorted(holders, key=_order, reverse=True):
+                self._remove(steps, holders[steps])
 
     def told(self) -> list[tuple[Steps, str]]:
         """What has been left out, in order, and why: of a whole whose parts went before it did, the first of them."""
@@ -111,42 +114,52 @@ class Pruning:
                 holder = None
         return tuple(found)
 
-    def _remove(self, steps: Steps) -> None:
-        """Take a value away, and the list that it leaves empty."""
-        *way, last = steps
+    def _remove(self, way: Steps, gone: set[str | int]) -> None:
+        """Take values away, and the list that they leave empty."""
         holder: Any = self._made
         try:
             for step in way:
                 holder = holder[step]
-            if isinstance(holder, list):
-                # the list itself is kept with its indices, lest another gets its id
-                indices = self._kept.setdefault(id(holder), (holder, list(range(len(holder)))))[1]
-                del indices[int(last)]
-            del holder[last]
         except (KeyError, IndexError, TypeError):
             return  # it went with what held it
-        if isinstance(holder, list) and not holder:
-            self._remove(tuple(way))
+        if isinstance(holder, dict):
+            for key in gone:
+                holder.pop(key, None)
+        elif isinstance(holder, list):
+            # the list itself is kept with its indices, lest another gets its id
+            indices = self._kept.setdefault(id(holder), (holder, list(range(len(holder)))))[1]
+            for each in (holder, indices):
+                each[:] = [value for at, value in enumerate(each) if at not in gone]
+            if not holder:
+                self._remove(way[:-1], {way[-1]})
 
 
-def _lacking(declared: type[Class], value: Any, cell: Cell) -> Iterator[tuple[Steps, str]]:
-    """The places where a class has none of several children of which RFC 7970 demands one."""
-    plan, shape = plan_of(declared), fields_of(declared)
-    for group in shape.any_of:
-        if not any(key.name in value for key in plan.keys if key.item.name in group):
+def _lacking(declared: type[Class], value: dict[str, Any], cell: Cell, found: dict[Steps, str]) -> bool:
+    """Whether a class has none of several children of which RFC 7970 demands one, or none that may stay itself.
+
+    :param found: takes all such places within, with the reason.
+    """
+    plan = plan_of(declared)
+    kept = {key for key, held in value.items() if _stays(plan.by_name[key], held, (cell, key), found)}
+    for group in fields_of(declared).any_of:
+        if not any(key.name in kept for key in plan.keys if key.item.name in group):
             names = ", ".join(local(name) for name in group)
-            yield steps_of(cell), f"none of {names} remains; {plan.definition} requires one of them"
-    for name, found in value.items():
-        key = plan.by_name[name]
-        for at, each in enumerate(found) if isinstance(found, list) else ((None, found),):
-            if isinstance(each, dict):
-                here: Cell = (cell, name) if at is None else ((cell, name), at)
-                if key.way is Way.IMPACT:
-                    for kind, impact in each.items():
-                        yield from _lacking(plan.impacts[kind].item.type, impact, (here, kind))
-                elif is_class((key.inner or key.item).type):
-                    type_ = v2.IndicatorID if key.way is Way.OTHER_ID else (key.inner or key.item).type
-                    yield from _lacking(type_, each, here)
+            found[steps_of(cell)] = f"none of {names} remains; {plan.definition} requires one of them"
+            return True
+    return False
+
+
+def _stays(key: Key, held: Any, cell: Cell, found: dict[Steps, str]) -> bool:
+    """Whether something remains of the value of a key, of which each item is looked at."""
+    type_ = (key.inner or key.item).type
+    if key.way in {Way.IMPACT, Way.OTHER_ID} or not is_class(type_):
+        return True
+    if isinstance(held, dict):
+        return not _lacking(type_, held, cell, found)
+    if not isinstance(held, list):
+        return True
+    gone = [isinstance(each, dict) and _lacking(type_, each, (cell, at), found) for at, each in enumerate(held)]
+    return not all(gone)
 
 
 def _whole(steps: Steps) -> Steps:

@@ -11,8 +11,9 @@ import pytest
 
 from grid.iodef import v2
 from grid.iodef.errors import MOST
-from grid.iodef.json import Lossy, from_json, to_json, to_object
+from grid.iodef.json import Lossy, from_json, prune, to_json, to_object
 from grid.iodef.json.prune import CHECKS
+from grid.iodef.json.text import faults
 from grid.iodef.names import XSI
 from grid.iodef.types import ID, URL, DateTime, Foreign, IDRef, Language
 from tests.unit.iodef.json_documents import (
@@ -267,3 +268,19 @@ def test_more_references_to_what_goes_than_are_looked_for_are_refused() -> None:
     assert set(rest["IndicatorExpression"]) == {"Observable"}
     with pytest.raises(Lossy, match="nothing valid remains: too much depends"):
         to_object(referring(MOST * (CHECKS + 2)), lossy=True)
+
+
+def test_what_holds_nothing_but_what_goes_is_found_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not level by level, each time with a look at the whole document."""
+    looks: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        looks.append(1)
+        return faults(*given)
+
+    monkeypatch.setattr(prune, "faults", counted)
+    event = v2.EventData(description=(v2.MLString(value="\0"),))
+    for _ in range(40):
+        event = v2.EventData(event_data=(event,))
+    assert "EventData" not in to_object(document(event_data=(event,)), lossy=True)["Incident"][0]
+    assert len(looks) <= 3

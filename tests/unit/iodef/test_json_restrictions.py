@@ -19,7 +19,7 @@ from grid.iodef.types import NMToken
 from grid.iodef.validation import validate
 from tests.unit.iodef import generator
 from tests.unit.iodef.json_documents import document, extension, incident, lost, weakness
-from tests.unit.iodef.test_json_generated import carriable
+from tests.unit.iodef.test_json_round_trip import carriable
 
 VALUES = ("public", "partner", "need-to-know", "private", "default", "white", "green", "amber", "red", "ext-value")
 RANKS = {"public": 0, "white": 0, "partner": 1, "green": 1, "need-to-know": 2, "amber": 2, "private": 3, "red": 3}
