@@ -258,7 +258,7 @@ def test_ports_of_several_systems(ports: str) -> None:
 )
 def test_ports_that_do_not_correspond(ports: str, document: Document) -> None:
     found = told(listed(*ports.split(), document=document))
-    assert any(" ports; expected as many as " in message for _, message in found)
+    assert any("; expected as many as " in message for _, message in found)
     assert all(path.startswith(f"{INCIDENT}/{SERVICE.partition('System')[0]}System[") for path, _ in found)
 
 
