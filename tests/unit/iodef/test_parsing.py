@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,7 +60,6 @@ ENCODINGS = [
     ("utf-32", ""),
     ("utf-32-le", "UTF-32LE"),
     ("utf-32-be", "UTF-32BE"),
-    ("utf-7", "UTF-7"),
 ]
 
 
@@ -93,9 +93,17 @@ def test_doctype_of_any_form_is_refused(doctype: str) -> None:
     assert "DOCTYPE" in refusal((doctype + GOOD).encode()).message
 
 
-def test_doctype_in_utf_7_that_looks_like_nothing_is_refused() -> None:
-    hidden = f"<!DOCTYPE a>{GOOD}".encode().replace(b"<", b"+ADw-").replace(b"!", b"+ACE-")
-    refusal(b'<?xml version="1.0" encoding="UTF-7"?>' + hidden)
+@pytest.mark.parametrize("name", ["UTF-7", "utf-7", "Utf7", "UNICODE-1-1-UTF-7", "CSUNICODE11UTF7"])
+@pytest.mark.parametrize("doctype", ["", "<!DOCTYPE a>"])
+@pytest.mark.parametrize("hidden", ["", "<", "<!", '<="&'])
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_utf_7_is_refused(quote: str, hidden: str, doctype: str, name: str) -> None:
+    """In it tags look like nothing, for whoever looks at bytes."""
+    source = (doctype + GOOD).encode("utf-7")
+    for letter in hidden:
+        escaped = base64.b64encode(letter.encode("utf-16-be")).rstrip(b"=")
+        source = source.replace(letter.encode(), b"+" + escaped + b"-")
+    refusal(f"<?xml version={quote}1.0{quote}\n encoding\t= {quote}{name}{quote} ?>".encode() + source)
 
 
 @pytest.mark.parametrize(
@@ -238,31 +246,28 @@ def test_nothing_is_fetched(
 
 # A hundred megabytes
 
-DOUBTFUL = {"comments", "instructions", "CDATA sections"}
+DOUBTFUL = {"comments", "instructions", "CDATA sections", "character references"}
 """Kinds that are right, if only many."""
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """Of all kinds, as large as sources may be."""
-    return looked_at(LARGE, DEFAULT.size - 4096, DEFAULT)
+    """Of all kinds, half as large as sources may be."""
+    return looked_at(LARGE, DEFAULT.size // 2, DEFAULT)
 
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_large_sources(kind: str, outcomes: dict[str, Outcome]) -> None:
-    """Whatever the source, what is taken beyond it is less than a gigabyte; mostly it is nothing."""
+    """For a source of the full size less than a gigabyte is taken, whatever it is; mostly it is nothing."""
     told, taken = outcomes[kind]
     assert len(told) == 1 or kind in DOUBTFUL
     assert not any(message.startswith("not Invalid") or len(message) > 400 for message in told)
-    assert taken < 1000 * MB
+    assert taken < 500 * MB
 
 
 WORDS = {
     "nesting": f"{DEPTH} deep",
     "one text": "longer than 10,000,000 bytes",
-    "one attribute": "longer than 10,000,000 bytes",
-    "one comment": "longer than 10,000,000 bytes",
-    "attributes of one element": "1,000,000 elements",
     "siblings": "1,000,000 elements",
 }
 
@@ -271,7 +276,7 @@ WORDS = {
 def allowed() -> dict[str, Outcome]:
     """Of a hundred megabytes, for those who allow them."""
     nested = looked_at(["nesting"], HUGE, iodef.Limits(size=2 * HUGE, elements=2 * HUGE))
-    return looked_at(WORDS, HUGE, iodef.Limits(size=2 * HUGE)) | nested
+    return looked_at(["one text", "siblings"], HUGE, iodef.Limits(size=2 * HUGE)) | nested
 
 
 @pytest.mark.parametrize("kind", WORDS)
@@ -398,7 +403,7 @@ def test_encodings_that_fit(encoding: str, declared: str) -> None:
 )
 def test_encodings_that_do_not_fit(encoding: str, declared: str) -> None:
     problem = refusal(encoded(UMLAUT, encoding, declared))
-    assert problem.message.startswith("this is not well-formed XML: ")
+    assert problem.message.startswith(("this is not well-formed XML: ", "the encoding "))
 
 
 @pytest.mark.parametrize(

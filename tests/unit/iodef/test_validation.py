@@ -196,7 +196,7 @@ MESSAGES = {
     "class in an extension": (
         document_v2(after=extension("\n<EventData>\n<Description/><Foo/></EventData>")),
         (9, f"{INCIDENT}/AdditionalData/EventData/Foo", "found Foo; expected one of: Description, DetectTime, "
-         "StartTime, EndTime, RecoveryTime, ReportTime, Contact, Discovery, Assessment, Method"),
+         "StartTime, EndTime, RecoveryTime, ReportTime, Contact, Discovery, Assessment, Method, …"),
     ),
     "1.0: enumeration": (
         document_v1(incident='purpose="watch"'),
