@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grid.iodef.protocols import NAMES
 from stanzagate.cli.iodef_reading import (
     Moment,
     Note,
@@ -26,9 +27,6 @@ from stanzagate.cli.iodef_reading import (
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
-
-PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "ipv6-icmp", 132: "sctp"}
-"""Names of the protocol numbers that incidents name (IANA "Protocol Numbers")."""
 
 PLAIN_ADDRESSES = {"ipv4-addr", "ipv4-net", "ipv6-addr", "ipv6-net"}
 SOFTWARE = ("vendor", "family", "name", "version", "patch")
@@ -137,7 +135,7 @@ def software(element: Element) -> str:
 def service(element: Element) -> str:
     """Protocol and ports as people write them: ``tcp/22,80-90 ssh``."""
     number = (element.get("ip-protocol") or element.get("ip_protocol") or "").strip()
-    protocol = PROTOCOLS.get(int(number), f"ip-protocol {number}") if _small(number) else number
+    protocol = NAMES.get(int(number), f"ip-protocol {number}") if _small(number) else number
     ports = ",".join((*texts(element, "Port"), *texts(element, "Portlist")))
     named = child(element, "ServiceName")
     first = f"{protocol or 'port'}/{ports}" if ports else protocol

@@ -9,9 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grid.iodef.build import PROTOCOLS
 from grid.iodef.errors import MOST
-from stanzagate.cli import iodef_traits, main
+from stanzagate.cli import main
 from tests.unit.iodef.pagekit import MINIMAL, PAGES, Said, document, lines, section, summary
 
 
@@ -57,10 +56,6 @@ def test_what_becomes_of_what_json_cannot_say_is_told(tmp_path: Path, capsys: Sa
         assert found is not None, told
         name = re.sub(r"/@.*|\[\d+\]", "", found[2]).rpartition("/")[2]
         assert f"<{name}" in source.read_text().splitlines()[int(found[1]) - 1]
-
-
-def test_protocols_have_the_names_that_the_builder_takes() -> None:
-    assert {(number, name) for name, number in PROTOCOLS.items()} <= iodef_traits.PROTOCOLS.items()
 
 
 def test_an_incident_that_stands_alone_is_told_what_to_do(tmp_path: Path, capsys: Said) -> None:
