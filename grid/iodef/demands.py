@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 from lxml import etree
@@ -34,7 +35,7 @@ NOTHING: tuple[Broken, ...] = ()
 HIGHEST_PORT = 65535
 HIGHEST_PROTOCOL = 255
 
-_OBSERVABLE = etree.XPath("descendant-or-self::*[@observable-id]")
+_OBSERVABLE = etree.XPath(f"descendant-or-self::*[@observable-id][namespace-uri() = '{V2}']")
 
 
 def _name(element: etree._Element) -> str:
@@ -124,9 +125,9 @@ def port_pairs(portlists: Sequence[etree._Element]) -> Iterator[Broken]:
     """
     flows: dict[etree._Element, list[tuple[etree._Element, etree._Element]]] = {}
     for portlist in portlists:
-        system = next(portlist.iterancestors(f"{{{split(str(portlist.tag))[0]}}}System"), None)
-        flow = system.getparent() if system is not None else None
-        if system is not None and flow is not None and _name(flow) == "Flow":
+        service, system, flow = islice(chain(portlist.iterancestors(), repeat(None)), 3)
+        within = [_name(each) if each is not None else "" for each in (service, system, flow)]
+        if system is not None and flow is not None and within == ["Service", "System", "Flow"]:
             flows.setdefault(flow, []).append((portlist, system))
     for flow, listed in flows.items():
         yield from _pairs_of(flow, listed)
@@ -225,7 +226,8 @@ _TARGETED = frozenset({"file-pe-section", "file-pe-resource", "file-pdf-object"}
 def hashed(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.26: what has been hashed is named, and with which tool where that matters."""
     scope = _value(element, "scope")
-    if scope in _TARGETED and _part(element, "HashTargetID") is None:
+    target = _part(element, "HashTargetID")
+    if scope in _TARGETED and (target is None or not (target.text or "").strip(BLANKS)):
         return _found(element, f"{shown(scope)}; expected a HashTargetID in this element as well", "scope")
     if scope != "file-pe-iat":
         return NOTHING
@@ -255,7 +257,7 @@ def references(pointers: Sequence[etree._Element]) -> Iterator[Broken]:
     for element in pointers:
         uid = element.get("uid-ref")
         observable = _name(element) == "ObservableReference"
-        if uid is None and not observable and element.get("euid-ref") is None:
+        if uid is None and not observable and not _value(element, "euid-ref"):
             yield from _found(element, "neither uid-ref nor euid-ref; expected one of them")
         if uid is not None and uid.strip(BLANKS) not in (observables if observable else indicators):
             what = "an observable-id" if observable else "an IndicatorID"
@@ -290,7 +292,7 @@ _OPERANDS = ("IndicatorExpression", "Observable", "ObservableReference", "Indica
 def expression(element: etree._Element) -> Sequence[Broken]:
     """RFC 7970 §3.29.5: no algebraic expression that is none."""
     operands = sum(1 for part in element if _name(part) in _OPERANDS)
-    if not len(element):
+    if not operands and _part(element, "AdditionalData") is None:
         return _found(element, f"nothing to operate on; expected one of: {', '.join(_OPERANDS)}")
     if operands > 1 and _value(element, "operator") == "not":
         return _found(element, f"'not' with {operands} operands; expected one", "operator")
