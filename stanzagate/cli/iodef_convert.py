@@ -24,7 +24,7 @@ def converted(content: bytes, to: Form | None, *, lossy: bool) -> tuple[bytes, S
     form = form_of(content)
     document = iodef.load(content) if form is Form.XML else from_json(content)
     if to is Form.XML or (to is None and form is Form.JSON):
-        return iodef.dump(document), ()
+        return iodef.dump(document) + b"\n", ()
     if not isinstance(document, v2.Document):
         raise InputError(
             "It is IODEF 1.0 (RFC 5070), which has no JSON form: RFC 8727 is for IODEF 2.0 only.",
