@@ -102,7 +102,7 @@ class _Declaration:
     any_order: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Class:
     """The base of every class of IODEF: immutable, hashable, compared by value.
 
@@ -113,6 +113,38 @@ class Class:
 
     foreign: tuple[tuple[str, str], ...] = ()
     _declaration: ClassVar[_Declaration]
+    _names: ClassVar[tuple[str, ...]] = ("foreign",)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        pairs: list[tuple[Any, Any]] = [(self, other)]
+        while pairs:  # no recursion: EventData may nest deeper than Python's calls do
+            one, two = pairs.pop()
+            if one is two:  # also what is not a number, which does not equal itself
+                continue
+            if isinstance(one, Class) and type(one) is type(two):
+                pairs += [(getattr(one, name), getattr(two, name)) for name in one._names]
+            elif isinstance(one, tuple) and isinstance(two, tuple) and len(one) == len(two):
+                pairs += zip(one, two, strict=True)
+            elif isinstance(one, Class | tuple) or one != two:
+                return False
+        return True
+
+    def __hash__(self) -> int:
+        parts: list[Any] = []
+        ahead: list[Any] = [self]
+        while ahead:
+            part = ahead.pop()
+            if isinstance(part, Class):
+                parts.append(type(part))
+                ahead += [getattr(part, name) for name in part._names]
+            elif isinstance(part, tuple):
+                parts.append(len(part))
+                ahead += part
+            else:
+                parts.append(part)
+        return hash(tuple(parts))
 
     def __copy__(self: C) -> C:
         return self  # immutable, all the way down
@@ -175,9 +207,10 @@ def define(
     """
 
     def decorate(declared: type[C]) -> type[C]:
-        made: Any = dataclass(frozen=True, slots=True, kw_only=True)(declared)
+        made: Any = dataclass(frozen=True, slots=True, kw_only=True, eq=False)(declared)
         name = clark(element, namespace) if element else ""
         home = name[1:].partition("}")[0] if name else namespace
+        made._names = tuple(field.name for field in dataclasses.fields(made))
         made._declaration = _Declaration(home, name, section, any_of, one_of, any_order)
         _packages[made.__module__.rpartition(".")[0]][made.__name__] = made
         return made  # type: ignore[no-any-return]

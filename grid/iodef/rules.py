@@ -6,7 +6,6 @@ those elements and at no other.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lxml import etree
@@ -63,42 +62,26 @@ RULES = {V2: _qualified(_OF_V2, V2), V1: _qualified(_COMMON, V1)}
 
 _GATHERED = frozenset(f"{{{namespace}}}{name}" for namespace in (V1, V2) for name in _TOGETHER)
 
-_SMALL = 1500
-"""Bytes of a document whose elements are looked at one by one sooner than libxml2 is told the names to look for."""
-
 _EXTENDED = etree.XPath(
     "descendant-or-self::*[namespace-uri() = $namespace or namespace-uri() = $structured]"
     "[@*[normalize-space() = 'ext-value' or starts-with(local-name(), 'ext-')]]"
 )
-_PLAIN = (b"<IODEF", b'<?xml version="1.0" encoding="UTF-8"', b"<?xml version='1.0' encoding='UTF-8'", b"<Incident")
-"""How most sources begin; the others are looked at more closely."""
-
-_OTHER_ENCODING = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["'](?!utf-8["']|us-ascii["'])""", re.IGNORECASE)
 
 
-def problems(root: etree._Element, namespace: str, source: bytes | None) -> list[Problem]:
-    """The problems of a document by the rules of its version.
-
-    :param source: what the document was parsed from. Without "ext-" in it no attribute is extended, which spares the
-        look at every attribute.
-    """
+def problems(root: etree._Element, namespace: str) -> list[Problem]:
+    """The problems of a document by the rules of its version; of more than `MOST` one more."""
     rules = RULES[namespace]
     broken = list(demands.private(root))
     together: dict[str, list[etree._Element]] = {}
-    few = source is not None and len(source) < _SMALL
-    for element in root.iter() if few else root.iter(*rules):
-        checks = rules.get(element.tag)  # type: ignore[arg-type]  # a str
-        if checks is None:
-            continue
-        for rule in checks:
+    for element in root.iter(*rules):
+        for rule in rules[element.tag]:  # type: ignore[index]  # a str: only these are asked for
             broken += rule(element)
         if element.tag in _GATHERED:
             together.setdefault(local(str(element.tag)), []).append(element)
     for name, elements in together.items():
         broken += _TOGETHER[name](elements)
-    if source is None or b"ext-" in source or _hides_words(source):
-        for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
-            broken += demands.extensions(element)
+    for element in _EXTENDED(root, namespace=namespace, structured=PREFIXES["sci"]):
+        broken += demands.extensions(element)
     return told(broken) if broken else []
 
 
@@ -109,12 +92,3 @@ def told(broken: Sequence[Broken]) -> list[Problem]:
         Problem(found.element.sourceline or 0, places.path(found.element, found.attribute), found.message)
         for found in broken[: MOST + 1]
     ]
-
-
-def _hides_words(source: bytes) -> bool:
-    """Whether a word in it need not look like one: by references to characters, or by the encoding."""
-    if b"&" in source and b"&#" in source:  # one byte is found much faster than two
-        return True
-    if source.startswith(_PLAIN):
-        return False
-    return b"\0" in source[:64] or _OTHER_ENCODING.match(source) is not None

@@ -110,7 +110,7 @@ def _check_large(source: bytes, limits: Limits) -> tuple[etree._ElementTree, lis
             if tree is not None and not _repeated(tree.getroot(), source):
                 root = tree.getroot()
                 namespace = _NAMESPACES[str(root.tag)]
-                return tree, [] if compiled is known.subset else _in_order(rules.problems(root, namespace, source))
+                return tree, [] if compiled is known.subset else _in_order(rules.problems(root, namespace))
     tree = parse(source, limits=limits)
     return tree, validate(tree, source=source)
 
@@ -160,7 +160,7 @@ def validate(tree: etree._ElementTree, *, source: bytes | None = None) -> list[P
     """Everything that is wrong with a document, in its order; nothing when it is valid.
 
     :param tree: from `grid.iodef.parse`.
-    :param source: what it was parsed from; it spares the rules that cannot be broken by it.
+    :param source: what it was parsed from; a large document need not be written anew then.
     """
     root = tree.getroot()
     namespace = _NAMESPACES.get(root.tag)  # type: ignore[arg-type]  # a str
@@ -184,7 +184,7 @@ def _problems(root: etree._Element, namespace: str, source: bytes | None) -> lis
     elif len(repeated := list(islice(demands.distinct(root, attributes=True), MOST + 1))) > MOST:
         # libxml2 would tell all of them, each with a path for which it counts siblings
         return _in_order(rules.told(repeated))
-    found = rules.problems(root, namespace, source)
+    found = rules.problems(root, namespace)
     log = _refused(root, namespace, source)
     if log:
         found = [*(wording.problems(log, root) or [_unexplained(root)]), *found]

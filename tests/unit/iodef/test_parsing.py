@@ -357,13 +357,11 @@ def test_depth() -> None:
 )
 def test_classes_within_themselves(opening: str) -> None:
     name = opening[1:].partition(" ")[0].strip(">")
-    for depth in (100, DEPTH - 4):
-        deep = opening * depth + "<DetectTime>2026-11-21T09:00:00Z</DetectTime>" * (name == "EventData")
-        document = iodef.load(document_v2(after=deep + f"</{name}>" * depth).encode())
-        again = iodef.load(iodef.dump(document))
-        assert iodef.dump(again) == iodef.dump(document)
-        if depth == 100:  # Python compares and shows what is deeper with a RecursionError
-            assert again == document
+    deep = opening * (DEPTH - 4) + "<DetectTime>2026-11-21T09:00:00Z</DetectTime>" * (name == "EventData")
+    document = iodef.load(document_v2(after=deep + f"</{name}>" * (DEPTH - 4)).encode())
+    again = iodef.load(iodef.dump(document))
+    assert again == document
+    assert hash(again) == hash(document)
 
 
 def test_a_long_text_that_is_allowed() -> None:

@@ -57,7 +57,7 @@ def fits(root: Any) -> bool:
 def right(root: Any) -> bool:
     """Whether it is valid, rules included, after a look in full."""
     namespace = split(str(root.tag))[0]
-    return schemas(namespace).full.validate(root) and not problems(root, namespace, None)
+    return schemas(namespace).full.validate(root) and not problems(root, namespace)
 
 
 def edited(root: Any, chance: random.Random) -> Iterator[Any]:
