@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 from component.base.errors import ConfigError
 from component.base.settings import PathSetting, Secret, Section
 from component.gate.settings import GateSettings
+from grid.settings import GridSettings
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Config(Section):
     database: str = "sqlite:///stanzagate.db"
     gate: GateSettings
     admin: AdminSettings
+    grid: GridSettings | None = None
     relay: Any = None
     base: Path = Field(default=Path(), exclude=True, repr=False)
 
@@ -153,11 +155,6 @@ def load(path: Path, *, base: Path | None = None) -> Config:
         )
     if "base" in data:
         raise ConfigError("Unknown key.", file=str(path), line=_line(data, ("base",)), key="base")
-    if "grid" in data:
-        raise ConfigError(
-            "This version has no grid controller.", file=str(path), line=_line(data, ("grid",)), key="grid",
-            hint="Remove the section.",
-        )  # fmt: skip
     if base is None:
         base = Path.cwd() if path == STDIN else path.absolute().parent
     try:

@@ -21,7 +21,7 @@ SEEDER = "seeder.test"
 SPARES = ("spare1.test", "spare2.test")
 """Attached domains for tests and benchmarks: nobody is on them."""
 
-ATTACHED = (GATE, SEEDER, *SPARES)
+ATTACHED = (GATE, CONTROLLER, SEEDER, *SPARES)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,10 @@ class Layout:
     @property
     def gate_secret(self) -> Path:
         return self.folder / "gate.secret"
+
+    @property
+    def grid_secret(self) -> Path:
+        return self.folder / "grid.secret"
 
     @property
     def token(self) -> Path:

@@ -16,7 +16,7 @@ from stanzagate.config import ServerKind
 from stanzagate.plugin import compile_for_ejabberd, ejabberd_code
 from stanzagate.render import deploy_folder, erlang, render
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
-from stanzagate.sandbox.plan import GATE, PUBSUB, SEEDER, Plan
+from stanzagate.sandbox.plan import CONTROLLER, GATE, PUBSUB, SEEDER, Plan
 
 STACK = ("+sss", "4096")
 """Kilowords of stack for each scheduler. With the default of 128, one stanza of 10,000 nested elements from any
@@ -130,9 +130,9 @@ def _values(plan: Plan) -> dict[str, Any]:
         "gate": GATE,
         "plugin": plan.plugin,
         "components": [asdict(component) for component in plan.components],
-        "administrators": [SEEDER],
+        "administrators": [SEEDER, CONTROLLER],
         "pubsub": PUBSUB,
-        "controller": None,
+        "controller": CONTROLLER,
         "ca": plan.layout.ca,
         "c2s": plan.c2s,
         "s2s": plan.s2s,

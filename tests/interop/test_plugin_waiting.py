@@ -143,14 +143,29 @@ async def test_a_connection_of_the_component_that_ends_late_takes_nothing_along(
 
 
 async def test_a_requester_with_many_devices_has_a_bound_and_delays_nobody_else(server: Sandbox) -> None:
+    for _ in range(5):
+        with contextlib.suppress(TooSlow):
+            return await crowd_out(server)
+    pytest.fail("the queue cannot be filled in the time that a check may take")
+
+
+class TooSlow(Exception):
+    """Checks have timed out before there were as many as the test needs: the machine stood still."""
+
+
+async def crowd_out(server: Sandbox) -> None:
     async with puppet(server) as gate, online(server, "acs1") as acs1, online(server, "acs2") as acs2:
+        before = (await gate.status()).refused["no-decision"]
         many = names("m", 1100)
         await acs1.send_raw("".join(request(f"{name}@{HOST}/x", name) for name in many))
         await gate.until_held(1024)
         assert {outcome(await acs1.answer(name)) for name in many[1024:]} == {OVERLOAD}
         await acs2.send_raw(request(CPE2, "one"))
         await gate.until_held(1025)
-        assert [len(gate.checks), (await gate.status())["checks"]] == [128, 1025]
+        status = await gate.status()
+        if status.refused["no-decision"] > before:
+            raise TooSlow
+        assert [len(gate.checks), status["checks"]] == [128, 1025]
         await gate.send(*map(denied, gate.checks[:2]))
         await until(lambda: len(gate.checks) == 130)
         assert ACS2 in {check.requester.partition("/")[0] for check in gate.checks[128:]}
@@ -167,10 +182,6 @@ async def test_more_than_the_bounds_is_refused_and_everything_is_answered(server
         with contextlib.suppress(TooSlow):
             return await fill_all_queues(server)
     pytest.fail("the queues cannot be filled in the time that a check may take")
-
-
-class TooSlow(Exception):
-    """Checks have timed out before there were as many as the test needs."""
 
 
 async def fill_all_queues(server: Sandbox) -> None:

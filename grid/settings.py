@@ -1,0 +1,118 @@
+"""The configuration section ``grid:``."""
+
+from __future__ import annotations
+
+import fnmatch
+from enum import StrEnum
+
+from pydantic import Field, field_validator, model_validator
+
+from component.base.jid import JidError, prepare
+from component.base.settings import Duration, PathSetting, RateSetting, Secret, Section, parse_rate
+from grid.model import Action
+
+
+class Approval(StrEnum):
+    """What becomes of a node that registers."""
+
+    MANUAL = "manual"
+    """It waits for an administrator, unless one of `auto_approve` covers it."""
+    AUTOMATIC = "automatic"
+    """It is active at once."""
+
+
+class AutoApproval(Section):
+    """Nodes that are approved at once. What is left out matches everything; at least one must be given.
+
+    :ivar issuer: SHA-256 of the certificate of the issuing authority, in hex, or its subject (RFC 4514).
+    :ivar pattern: of the bare JID, with ``*``.
+    :ivar group: put into this group.
+    """
+
+    issuer: str = ""
+    pattern: str = ""
+    group: str = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> AutoApproval:
+        if not (self.issuer or self.pattern):
+            raise ValueError("name an issuer or a pattern; approval: automatic approves everybody")
+        return self
+
+    def covers(self, jid: str) -> bool:
+        """Whether `pattern` covers a bare JID."""
+        return not self.pattern or fnmatch.fnmatchcase(jid, self.pattern)
+
+
+class HistorySettings(Section):
+    """The controller's store of items."""
+
+    enabled: bool = False
+    retention: Duration = 30 * 86400.0
+
+
+class GridLimits(Section):
+    """What a node may use.
+
+    :ivar requests: control requests of a node.
+    :ivar pending: how many nodes may wait for approval.
+    :ivar result: how many entries one answer has at most; more with XEP-0059.
+    :ivar disable_after: a node that was refused for its rate so often within a minute is disabled; 0 for never.
+    """
+
+    requests: RateSetting = parse_rate("50/s")
+    pending: int = Field(default=10_000, ge=1)
+    result: int = Field(default=1000, ge=1, le=10_000)
+    disable_after: int = Field(default=0, ge=0)
+
+
+class AlertSettings(Section):
+    """Who is told of alerts, beside the audit record and the metrics."""
+
+    webhook: str = ""
+    jids: tuple[str, ...] = ()
+
+
+class GridSettings(Section):
+    """The XMPP-Grid controller."""
+
+    jid: str
+    component_port: int = Field(default=5347, ge=1, le=65535)
+    secret: Secret
+    host: str
+    pubsub: str
+    federated: tuple[str, ...] = ()
+    approval: Approval = Approval.MANUAL
+    auto_approve: tuple[AutoApproval, ...] = ()
+    node_ca: PathSetting | None = None
+    node_ca_key: PathSetting | None = None
+    crl: PathSetting | None = None
+    crl_lifetime: Duration = 7 * 86400.0
+    roles: dict[str, tuple[Action, ...]] = Field(default_factory=dict)
+    limits: GridLimits = GridLimits()
+    alerts: AlertSettings = AlertSettings()
+    history: HistorySettings = HistorySettings()
+    reconcile: Duration = 300.0
+
+    @field_validator("jid", "host", "pubsub", "federated", mode="after")
+    @classmethod
+    def _domains(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        domains = tuple(_domain(item) for item in ([value] if isinstance(value, str) else value))
+        return domains[0] if isinstance(value, str) else domains
+
+    @model_validator(mode="after")
+    def _different(self) -> GridSettings:
+        names = (self.jid, self.host, self.pubsub, *self.federated)
+        if len(set(names)) < len(names):
+            raise ValueError("jid, host, pubsub and the federated domains must be different domains")
+        return self
+
+
+def _domain(text: str) -> str:
+    try:
+        jid = prepare(text)
+    except JidError:
+        raise ValueError(f"{text!r} is not a domain") from None
+    if jid.full != jid.domain:
+        raise ValueError(f"{text!r} is not a domain; write it without '@' and '/'")
+    return jid.domain
