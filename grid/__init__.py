@@ -1,1 +1,1 @@
-"""The XMPP-Grid controller and agent: reserved for draft-ietf-mile-xmpp-grid-01 and RFC 8600."""
+"""The XMPP-Grid: controller and connection agent (draft-ietf-mile-xmpp-grid-01, RFC 8600), and incidents (IODEF)."""
