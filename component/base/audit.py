@@ -1,8 +1,8 @@
 """The audit record: who changed what, who woke whom, who was refused.
 
 There are two ways in. A change is recorded by `Audit.append` in the transaction that makes it, so there is never one
-without the other. What happens on the wire is told with `Audit.wake` and `Audit.refusal`, which never block and never
-fail; `Audit.run` writes it within 50 ms. Both end in the hash chain of `component.base.audit_chain`.
+without the other. What happens on the wire is told with `Audit.note`, `Audit.wake` and `Audit.refusal`, which never
+block; `Audit.run` writes it within 50 ms. Both end in the hash chain of `component.base.audit_chain`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,15 @@ BATCH_SECONDS = 0.02
 
 MINUTE_SECONDS = 60
 MAX_QUEUED = 20_000
-"""Wakes that wait for a database that cannot be written; more are lost, and their number is recorded."""
+"""Rows that wait for a database that cannot be written; more are lost, and their number is recorded."""
 
 MAX_BATCH = 2_000
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_TEXT = 4_096
+MAX_DETAIL = 16_384
+"""Characters of a detail that `Audit.note` takes; a longer one is cut, so that strangers fill no disk."""
+
+WAKE_DENIED = "wake.denied"
 
 
 @dataclass
@@ -80,16 +84,18 @@ class Audit:
         self.head_file = head_file
         self.public_key = key.public
         self.lost = 0
-        """Wakes of this process that are in no row; for the metrics."""
+        """Wakes and notes of this process that are in no row; for the metrics."""
         self._store = store
         self._clock = clock
         self._writer = ChainWriter(store, key, head_file, self._announce)
         self._max_queued = max_queued
         self._queue: deque[Entry] = deque()
-        self._counts = RefusalCounts(max_pairs)
-        self._entries = self._counts.entries
+        self._max_pairs = max_pairs
+        self._counts = {WAKE_DENIED: RefusalCounts(max_pairs)}
+        self._entries = {WAKE_DENIED: self._counts[WAKE_DENIED].entries}
         self._minute = int(clock() // MINUTE_SECONDS)
         self._minute_started = clock()
+        self._wakes = self._entries[WAKE_DENIED]
         self._unrecorded = 0
         self._in_flight: list[Entry] = []  # replaced on the loop when empty, emptied on the writer's thread
         self._flushing = asyncio.Lock()
@@ -114,48 +120,70 @@ class Audit:
 
     # -- what happens on the wire ----------------------------------------------------------------------------------
 
+    def note(self, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Record something that happened. Never blocks; `run` writes it within 50 ms.
+
+        What a stranger can make happen as often as he likes belongs into `refusal`, which counts.
+
+        :param actor: who did it.
+        :param action: as in `append`.
+        :param subject: to what.
+        :param detail: everything else that a reader needs; JSON, no secrets. More than `MAX_DETAIL` characters of it
+            are cut.
+        :raises ValueError: when the detail is not JSON.
+        """
+        if len(self._queue) >= self._max_queued:
+            self._unrecorded += 1
+            self.lost += 1
+            return
+        self._queue.append(_cut(self._entry(actor, action, subject, detail)))
+        self._wanted.set()
+
     def wake(self, *, actor: str, requester: str, device: str, outcome: str, rule: str, elapsed_ms: int) -> None:
         """Record a connection request that was let through. Never blocks; `run` writes it within 50 ms.
 
         :param actor: on whose authority: the requester, or the operator who said `wake`.
         :param device: the device's id, or its JID when it has none.
         """
-        if len(self._queue) >= self._max_queued:
-            self._unrecorded += 1
-            self.lost += 1
-            return
         detail = {"requester": requester[:MAX_TEXT], "outcome": outcome, "rule": rule, "elapsed_ms": elapsed_ms}
-        self._queue.append(self._entry(actor, f"wake.{outcome}", device, detail))
-        self._wanted.set()
+        self.note(actor, f"wake.{outcome}", device, detail)
 
-    def refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
-        """Record a connection request that was refused. Never blocks, about a quarter of a microsecond.
+    def refusal(self, requester: str, subject: str, rule: str, reason: str, action: str = WAKE_DENIED) -> None:
+        """Record a request that was refused. Never blocks, about a tenth of a microsecond.
 
-        The first of a (requester, rule) is written within 50 ms; those that follow are counted and written once a
-        minute. See `component.base.audit_counts` for the bounds.
+        The first of an (action, requester, rule) is written within 50 ms; those that follow are counted and written
+        once a minute, as ``ACTION.counted``. See `component.base.audit_counts` for the bounds, which hold for each
+        action by itself: a flood at the gate hides no requester of the grid.
 
         :param requester: best the bare JID, so that resources do not multiply the keys.
+        :param subject: what was asked for: the device, the topic.
+        :param action: a word of the program, never of a requester: ``wake.denied``, ``grid.denied``.
         """
-        entry = self._entries.get((requester, rule))
+        entries = self._wakes if action is WAKE_DENIED else self._entries.get(action, {})
+        entry = entries.get((requester, rule))
         if entry is not None:
-            if entry[1] != device:
+            if entry[1] != subject:
                 entry[3] = entry[3] or entry[0] > 0
-                entry[1] = device
+                entry[1] = subject
             entry[0] += 1
         else:
-            self._first_refusal(requester, device, rule, reason)
+            self._first_refusal(requester, subject, rule, reason, action)
 
-    def _first_refusal(self, requester: str, device: str, rule: str, reason: str) -> None:
-        key = self._counts.add(requester, device, rule)
+    def _first_refusal(self, requester: str, subject: str, rule: str, reason: str, action: str) -> None:
+        counts = self._counts.get(action)
+        if counts is None:
+            counts = self._counts[action] = RefusalCounts(self._max_pairs)
+            self._entries[action] = counts.entries
+        key = counts.add(requester, subject, rule)
         if key is None:
             return
         if len(self._queue) >= self._max_queued:
-            self._counts.untold(requester, rule)
+            counts.untold(requester, rule)
             return
         detail = {"requester": requester[:MAX_TEXT], "rule": rule, "reason": reason[:MAX_TEXT]}
         if key[0] == MANY:
             detail["counted_as"] = f"{key[0]} {key[1]}"
-        self._queue.append(self._entry(requester, "wake.denied", device, detail))
+        self._queue.append(self._entry(requester, action, subject, detail))
         self._wanted.set()
 
     def _entry(self, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> Entry:
@@ -165,9 +193,9 @@ class Audit:
     # -- writing it ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Write what `wake` and `refusal` record, until cancelled; then write what is left.
+        """Write what `note`, `wake` and `refusal` record, until cancelled; then write what is left.
 
-        While the database cannot be written it goes on trying, says so once, and loses wakes only when the queue is
+        While the database cannot be written it goes on trying, says so once, and loses rows only when the queue is
         full; how many is recorded as soon as it can be.
         """
         failures = 0
@@ -217,7 +245,7 @@ class Audit:
         await self._write_out(partial_counts=True)
 
     async def settle(self) -> None:
-        """Return when every wake and every first refusal recorded so far is on disk; counts wait for their minute.
+        """Return when every note, wake and first refusal recorded so far is on disk; counts wait for their minute.
 
         :raises DatabaseError: when the database cannot be written; nothing is lost by that.
         """
@@ -238,8 +266,9 @@ class Audit:
         now = self._clock()
         minute_over = int(now // MINUTE_SECONDS) != self._minute
         if minute_over or partial_counts:
-            counts = self._counts.take(minute_over=minute_over)
-            entries += [self._counted(count, self._minute_started, now) for count in counts]
+            for action, counts in self._counts.items():
+                taken = counts.take(minute_over=minute_over)
+                entries += [self._counted(action, count, self._minute_started, now) for count in taken]
             self._minute_started = now
         self._minute = int(now // MINUTE_SECONDS)
         if self._unrecorded:
@@ -248,13 +277,14 @@ class Audit:
             self._unrecorded = 0
         return entries
 
-    def _counted(self, count: Count, since: float, until: float) -> Entry:
+    def _counted(self, action: str, count: Count, since: float, until: float) -> Entry:
+        last = "last_device" if action == WAKE_DENIED else "last_subject"
         detail = {
             "requester": count.requester[:MAX_TEXT], "rule": count.rule, "count": count.count,
-            "since": round(since, 3), "until": round(until, 3), "last_device": count.device[:MAX_TEXT],
+            "since": round(since, 3), "until": round(until, 3), last: count.subject[:MAX_TEXT],
         }  # fmt: skip
-        subject = "" if count.several else count.device
-        return self._entry(count.requester, "wake.denied.counted", subject, detail)
+        subject = "" if count.several else count.subject
+        return self._entry(count.requester, f"{action}.counted", subject, detail)
 
     def _write_in_flight(self, connection: Connection) -> None:
         # Runs on the writer's thread, after whatever an earlier, cancelled caller began: it may be done already.
@@ -304,3 +334,10 @@ class Audit:
         for follower in tuple(self._followers):
             with contextlib.suppress(RuntimeError):  # its loop has ended
                 follower.loop.call_soon_threadsafe(follower.news.set)
+
+
+def _cut(entry: Entry) -> Entry:
+    """The same row, with what there is room for of its detail."""
+    if len(entry.detail) <= MAX_DETAIL:
+        return entry
+    return entry._replace(detail=canonical_detail({"cut": entry.detail[:MAX_DETAIL], "length": len(entry.detail)}))

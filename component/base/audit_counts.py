@@ -1,4 +1,4 @@
-"""Counting refusals: what a flood of them leaves behind is bounded.
+"""Counting refusals of one action: what a flood of them leaves behind is bounded.
 
 The first refusal of a (requester, rule) is told at once; those that follow are counted, and each minute tells one
 number for each pair. The pairs are bounded: beyond `max_pairs` they share one key per rule, beyond `max_rules`
@@ -22,19 +22,19 @@ MAX_RULES = 32
 class Count:
     """How often a requester was refused by a rule.
 
-    :ivar device: the device that was asked for last.
+    :ivar subject: the subject (a device, a topic) that was asked for last.
     :ivar several: whether it asked for others too.
     """
 
     requester: str
     rule: str
-    device: str
+    subject: str
     several: bool
     count: int
 
 
 Entry = list[Any]
-"""[count, last device, whether it is new in this minute, whether several devices were counted]: a list, because a
+"""[count, last subject, whether it is new in this minute, whether several subjects were counted]: a list, because a
 flood changes it for each stanza."""
 
 Key = tuple[str | None, str | None]
@@ -54,7 +54,7 @@ class RefusalCounts:
         self._pairs = 0
         self._rules = 0
 
-    def add(self, requester: str, device: str, rule: str) -> tuple[str, str] | None:
+    def add(self, requester: str, subject: str, rule: str) -> tuple[str, str] | None:
         """Count a refusal.
 
         :returns: None, or the key when this is its first refusal, which is not counted but to be told at once;
@@ -63,12 +63,12 @@ class RefusalCounts:
         key = self._key(requester, rule)
         entry = self.entries.get(key)
         if entry is not None:
-            if entry[1] != device:
+            if entry[1] != subject:
                 entry[3] = entry[3] or entry[0] > 0
-                entry[1] = device
+                entry[1] = subject
             entry[0] += 1
             return None
-        self.entries[key] = [0, device, True, False]
+        self.entries[key] = [0, subject, True, False]
         self._pairs += key[0] is not None
         self._rules += key[0] is None and key[1] is not None
         return key[0] or MANY, key[1] or MANY

@@ -27,7 +27,7 @@ from xml.etree.ElementTree import Element
 from component.base import ns
 from component.base.clientsessions import SessionSink
 from component.base.errors import StanzagateError
-from component.base.guardedhost import GuardedHost, ModeListener
+from component.base.guardedhost import CatchUp, GuardedHost, ModeListener
 from component.base.jid import Jid, JidError, prepare_often
 from component.base.link import Link
 from component.base.pluginstatus import Guard, PluginMode
@@ -84,6 +84,7 @@ class Enforcement:
     :param ttl: seconds for which a plugin may use a decision.
     :param stale: seconds for which it may while this component is away.
     :param on_mode: told when a plugin is in another mode than before.
+    :param catch_up: tells a plugin what it has missed; for those that keep more than a cache.
     :param clock: Unix time in seconds.
     :ivar hosts: what is known of each guarded host, by its name.
     :ivar checks: checks answered, by effect; ``none`` when nothing could be decided, ``malformed``.
@@ -99,9 +100,10 @@ class Enforcement:
         ttl: float,
         stale: float,
         on_mode: ModeListener = lambda _host, _mode, _before: None,
+        catch_up: CatchUp | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.hosts = {host: GuardedHost(host, sink, guard, on_mode) for host in hosts}
+        self.hosts = {host: GuardedHost(host, sink, guard, on_mode, catch_up) for host in hosts}
         self.checks: Counter[str] = Counter()
         self._decide = decide
         self._ttl = ttl

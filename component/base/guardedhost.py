@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from xml.etree.ElementTree import Element
 
 from component.base import ns
@@ -31,6 +31,9 @@ MISSES = 2
 _NOBODY_THERE = frozenset({"service-unavailable", "feature-not-implemented", "item-not-found"})
 """What a server without the plugin answers to its namespace."""
 
+CatchUp = Callable[["GuardedHost"], Awaitable[None]]
+"""Tells a plugin what it has missed, by `GuardedHost.ask`; its `status` is what it has just said of itself."""
+
 ModeListener = Callable[[str, PluginMode, PluginMode], None]
 """Told when a plugin is in another mode than it was last known to be in: host, new mode, mode before."""
 
@@ -39,11 +42,15 @@ class GuardedHost:
     """What is known of the plugin on one host.
 
     :param guard: what it should guard; one that differs is named in the log.
+    :param catch_up: tells it what it has missed, whenever it was asked how it is. Without one it is made to forget
+        what it has cached.
     :ivar status: its figures, or None while nobody can say.
     :ivar owed: the number of the policy that it has not confirmed to obey, or 0.
     """
 
-    def __init__(self, host: str, sink: SessionSink, guard: Guard, on_mode: ModeListener) -> None:
+    def __init__(
+        self, host: str, sink: SessionSink, guard: Guard, on_mode: ModeListener, catch_up: CatchUp | None = None
+    ) -> None:
         self.host = host
         self.mode = PluginMode.UNKNOWN
         self.status: PluginStatus | None = None
@@ -51,9 +58,14 @@ class GuardedHost:
         self._sessions = SessionBook(host, sink)
         self._guard = guard
         self._on_mode = on_mode
+        self._catch_up = catch_up
         self._told = PluginMode.UNKNOWN
         self._complaint = ""
         self._wake = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Have it looked after at once."""
+        self._wake.set()
 
     def attach(self, link: Link) -> None:
         """Say which link leads to the host's server."""
@@ -94,7 +106,7 @@ class GuardedHost:
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 await self._link.attached.wait()
-                await self._ask(flush(epoch, requester, device), "set")
+                await self.ask(flush(epoch, requester, device), "set")
         except TimeoutError:
             away = self._link.state is not LinkState.ATTACHED
             return "the link to its server is down" if away else f"no answer within {CONFIRM_SECONDS:g} s"
@@ -123,21 +135,25 @@ class GuardedHost:
                 continue
 
     async def _look_after(self) -> None:
-        if owed := self.owed:
-            await self._ask(flush(owed), "set")
+        if (owed := self.owed) and self._catch_up is None:
+            await self.ask(flush(owed), "set")
             if self.owed == owed:  # a later one may have failed meanwhile
                 self.owed = 0
-        self._note(read_status((await self._ask(f"<status xmlns='{ns.POLICY}'/>")).find(_STATUS)))
+        self._note(read_status((await self.ask(f"<status xmlns='{ns.POLICY}'/>")).find(_STATUS)))
+        if self._catch_up is not None and self.status is not None:
+            await self._catch_up(self)
         if self.status is not None:
             self._sessions.compare(self.status.seq, self.status.sessions)
         if not self._sessions.complete:
-            found = (await self._ask(f"<sessions xmlns='{ns.POLICY}'/>")).find(_SESSIONS)
+            found = (await self.ask(f"<sessions xmlns='{ns.POLICY}'/>")).find(_SESSIONS)
             if found is not None:
                 self._sessions.take(found)
 
-    async def _ask(self, payload: str, kind: str = "get") -> Element:
-        """Ask the plugin.
+    async def ask(self, payload: str, kind: str = "get") -> Element:
+        """Ask the plugin, or tell it something.
 
+        :param payload: the serialised child of the iq.
+        :param kind: ``get`` or ``set``.
         :raises StanzagateError: there is none, it refused, or did not answer.
         """
         try:

@@ -1,0 +1,172 @@
+"""The in-server plugin of the grid host, as the controller sees it: kept up to date, change by change.
+
+Everything that the plugin must obey has a number (`grid.epochs`), and the plugin keeps what it was told, and the
+highest number. So bringing it up to date is one thing, whether it has missed the last change or everything: it is
+told what is newer than what it knows. A plugin that knows more than we do has seen a database that is gone; it is
+made to forget all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from component.base import ns
+from component.base.enforcement import NotConfirmed
+from component.base.errors import StanzagateError
+from component.base.guardedhost import CONFIRM_SECONDS, GuardedHost
+from component.base.link import Link
+from component.base.pluginstatus import PluginMode
+from component.base.stanzas import quote
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+"""Changes in one stanza: about 20 kB, well below what servers take from a component."""
+
+Change = tuple[int, str]
+"""Epoch, serialised order."""
+
+
+class Orders:
+    """Everything that the plugin must obey.
+
+    :param current: the number of the last change.
+    :param sources: each gives the changes that are newer than a number.
+    """
+
+    def __init__(self, current: Callable[[], int], sources: Iterable[Callable[[int], Iterable[Change]]]) -> None:
+        self._current = current
+        self._sources = tuple(sources)
+
+    @property
+    def current(self) -> int:
+        """The number of the last change."""
+        return self._current()
+
+    def since(self, epoch: int) -> Iterator[tuple[int, str]]:
+        """What brings a plugin up to date that knows everything up to `epoch`: number and payload, in order."""
+        last = self.current
+        if epoch > last:
+            yield 0, f"<changes xmlns='{ns.POLICY}' reset='true' epoch='0'/>"
+            epoch = 0
+        changes = sorted(change for source in self._sources for change in source(epoch) if change[0] <= last)
+        for start in range(0, len(changes), BATCH):
+            batch = changes[start : start + BATCH]
+            number = last if start + BATCH >= len(changes) else batch[-1][0]
+            yield (
+                number,
+                f"<changes xmlns='{ns.POLICY}' epoch='{number}'>{''.join(text for _, text in batch)}</changes>",
+            )
+        if not changes and epoch < last:
+            yield last, f"<changes xmlns='{ns.POLICY}' epoch='{last}'/>"
+
+
+class PluginHost:
+    """The plugin on the grid host.
+
+    :param orders: what it must obey.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._known: int | None = None  # what the plugin has confirmed; None until it has said so itself
+        self._turn = asyncio.Lock()
+
+    def attach(self, host: GuardedHost, link: Link) -> None:
+        """Say which host it is, and which link leads there."""
+        self._host = host
+        self._link = link
+        link.watchers.append(self._forget)
+
+    async def catch_up(self, host: GuardedHost) -> None:
+        """Tell it what it has missed; called whenever it was asked how it is (`component.base.guardedhost.CatchUp`).
+
+        :raises StanzagateError: it did not confirm.
+        """
+        async with self._turn:
+            if host.status is not None:
+                self._known = host.status.epoch
+            await self._send()
+
+    async def obey(self) -> None:
+        """Have it obey everything that has changed, and wait until it does.
+
+        :raises NotConfirmed: it has not confirmed in time; it is told again until it does.
+        """
+        if self._host.mode is PluginMode.ABSENT:
+            return
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await self._link.attached.wait()
+                async with self._turn:
+                    if self._known is None:
+                        await self._ask_what_it_knows()
+                    await self._send()
+        except TimeoutError:
+            self._host.hurry()
+            why = f"no answer within {CONFIRM_SECONDS:g} s" if self._link.attached.is_set() else "its link is down"
+            raise self._silent(why) from None
+        except StanzagateError as error:
+            if self._host.mode is PluginMode.ABSENT:
+                return
+            self._host.hurry()
+            raise self._silent(error.message.rstrip(".")) from None
+
+    async def tell(self, payload: str) -> None:
+        """Tell it something that concerns sessions only, and is not kept.
+
+        :raises StanzagateError: it did not confirm.
+        """
+        if self._host.mode is not PluginMode.ABSENT:
+            await self._host.ask(payload, "set")
+
+    async def _ask_what_it_knows(self) -> None:
+        answer = await self._host.ask(f"<status xmlns='{ns.POLICY}'/>")
+        status = answer.find(f"{{{ns.POLICY}}}status")
+        self._known = int(status.get("epoch", "0")) if status is not None else 0
+
+    async def _send(self) -> None:
+        if self._known is None or self._known == self._orders.current:
+            return
+        for number, payload in self._orders.since(self._known):
+            await self._host.ask(payload, "set")
+            self._known = number
+
+    def _silent(self, why: str) -> NotConfirmed:
+        return NotConfirmed(
+            f"The in-server plugin on {self._host.host} has not confirmed it ({why}).",
+            hint="It is told again until it confirms.",
+        )
+
+    def _forget(self, _attached: bool) -> None:
+        self._known = None
+
+
+def node_order(jid: str, state: str, epoch: int) -> Change:
+    """What a node is now: ``active``, ``disabled`` or ``unknown``."""
+    return epoch, f"<node xmlns='{ns.POLICY}' jid='{quote(jid)}' state='{state}' epoch='{epoch}'/>"
+
+
+def revoked_order(fingerprint: str, epoch: int, *, reinstated: bool = False) -> Change:
+    """A certificate that gets in no more, or again."""
+    again = " reinstated='true'" if reinstated else ""
+    return epoch, f"<revoked xmlns='{ns.POLICY}' fingerprint='{quote(fingerprint)}' epoch='{epoch}'{again}/>"
+
+
+def lost_order(jid: str, topic: str, epoch: int, *, regained: bool = False) -> Change:
+    """A topic whose events a node gets no more, or again."""
+    again = " regained='true'" if regained else ""
+    return epoch, f"<lost xmlns='{ns.POLICY}' jid='{quote(jid)}' node='{quote(topic)}' epoch='{epoch}'{again}/>"
+
+
+def quiet_order(jid: str, epoch: int, *, lifted: bool = False) -> str:
+    """A session has logged out, or in again."""
+    again = " lifted='true'" if lifted else ""
+    return f"<quiet xmlns='{ns.POLICY}' jid='{quote(jid)}' epoch='{epoch}'{again}/>"
+
+
+def disconnect_order(jid: str, reason: str) -> str:
+    """End the sessions of a JID."""
+    return f"<disconnect xmlns='{ns.POLICY}' jid='{quote(jid)}' reason='{quote(reason)}'/>"

@@ -1,0 +1,151 @@
+"""Who is connected to the grid, and who has logged in.
+
+The in-server plugin tells which clients are connected (`component.base.clientsessions`). A login (draft-ietf-mile-
+xmpp-grid-01 §2.6) belongs to one session and ends with it. Where nobody tells of sessions (a server without the
+plugin, nodes of federated domains), it ends with the logout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from component.base.clientsessions import ClientSession
+from component.base.jid import Jid
+from grid.model import Credential
+
+Watcher = Callable[[ClientSession], None]
+PresenceWatcher = Callable[[str, bool], None]
+"""Told when a node comes (its first session) or goes (its last): bare JID, whether it is there."""
+
+NOBODY = Credential()
+
+
+class Sessions:
+    """The sessions of the grid host, and all logins; a `SessionSink`.
+
+    :ivar on_up: told of each session that begins, or of which more is known.
+    :ivar on_presence: told when a node comes or goes.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._open: dict[str, dict[str, ClientSession]] = {}  # by bare JID, by sid
+        self._logins: dict[str, tuple[str, float]] = {}  # full JID: sid or empty, since
+        self._told = False
+        self.on_up: list[Watcher] = []
+        self.on_presence: list[PresenceWatcher] = []
+
+    # What the plugin tells
+
+    def up(self, host: str, session: ClientSession) -> None:
+        """A session began, or more is known of one."""
+        self._told = True
+        first = not self._open.get(session.jid.bare)
+        self._open.setdefault(session.jid.bare, {})[session.sid] = session
+        for watcher in self.on_up:
+            watcher(session)
+        if first:
+            self._present(session.jid.bare, True)
+
+    def down(self, host: str, session: ClientSession) -> None:
+        """A session ended; the JID may have another one already."""
+        bare = session.jid.bare
+        left = self._open.get(bare, {})
+        left.pop(session.sid, None)
+        login = self._logins.get(session.jid.full)
+        if login is not None and login[0] == session.sid:
+            del self._logins[session.jid.full]
+        if not left:
+            self._open.pop(bare, None)
+            self._present(bare, False)
+
+    def replace(self, host: str, sessions: Iterable[ClientSession]) -> None:
+        """These are all sessions."""
+        self._told = True
+        there = {session.sid: session for session in sessions}
+        for known in [session for sessions in self._open.values() for session in sessions.values()]:
+            if known.sid not in there:
+                self.down(host, known)
+        known_sids = {sid for sessions in self._open.values() for sid in sessions}
+        for sid, session in there.items():
+            if sid not in known_sids:
+                self.up(host, session)
+        for full, (sid, _) in list(self._logins.items()):
+            if sid and sid not in there:
+                del self._logins[full]
+
+    def forget(self, host: str) -> None:
+        """Nobody can tell at the moment; whoever was logged in stays so until it is known to have gone."""
+        self._told = False
+
+    def _present(self, bare: str, there: bool) -> None:
+        for watcher in self.on_presence:
+            watcher(bare, there)
+
+    # Who is there
+
+    @property
+    def told(self) -> bool:
+        """Whether it is known who is connected."""
+        return self._told
+
+    def of(self, bare: str) -> tuple[ClientSession, ...]:
+        """The sessions of a node."""
+        return tuple(self._open.get(bare, {}).values())
+
+    def online(self, bare: str) -> bool:
+        """Whether a node has a session."""
+        return bare in self._open
+
+    def all(self) -> Iterator[ClientSession]:
+        """All sessions."""
+        for sessions in self._open.values():
+            yield from sessions.values()
+
+    def session(self, jid: Jid) -> ClientSession | None:
+        """The session of a full JID; of several, the one that began last holds the resource."""
+        found = [session for session in self.of(jid.bare) if session.jid.resource == jid.resource]
+        return max(found, key=lambda session: session.since) if found else None
+
+    def credential(self, jid: Jid) -> Credential:
+        """How the sender of a stanza has authenticated; an empty one when nobody tells."""
+        session = self.session(jid)
+        return Credential(session.mechanism, session.fingerprint, session.chain) if session else NOBODY
+
+    # Logins
+
+    def login(self, jid: Jid) -> bool:
+        """Log a full JID in.
+
+        :returns: whether it was not yet.
+        """
+        session = self.session(jid)
+        sid = session.sid if session else ""
+        before = self._logins.get(jid.full)
+        if before is not None and before[0] == sid:
+            return False
+        self._logins[jid.full] = (sid, self._clock())
+        return True
+
+    def logout(self, jid: Jid) -> bool:
+        """Log a full JID out; whether it was in."""
+        return self._logins.pop(jid.full, None) is not None
+
+    def drop(self, bare: str) -> None:
+        """Log all sessions of a node out."""
+        for full in [full for full in self._logins if full == bare or full.startswith(f"{bare}/")]:
+            del self._logins[full]
+
+    def logged_in(self, jid: Jid) -> bool:
+        """Whether a full JID has logged in."""
+        return jid.full in self._logins
+
+    def logins(self, bare: str) -> list[str]:
+        """The full JIDs of a node that are logged in."""
+        return [full for full in self._logins if full == bare or full.startswith(f"{bare}/")]
+
+    @property
+    def count(self) -> tuple[int, int]:
+        """Nodes that are connected, sessions that are logged in."""
+        return len(self._open), len(self._logins)
