@@ -31,7 +31,7 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._open: dict[str, dict[str, ClientSession]] = {}  # by bare JID, by sid
-        self._logins: dict[str, tuple[str, float]] = {}  # full JID: sid or empty, since
+        self._logins: dict[str, dict[str, tuple[str, float]]] = {}  # bare JID, resource: sid or empty, since
         self._told = False
         self.on_up: list[Watcher] = []
         self.on_presence: list[PresenceWatcher] = []
@@ -53,9 +53,9 @@ class Sessions:
         bare = session.jid.bare
         left = self._open.get(bare, {})
         left.pop(session.sid, None)
-        login = self._logins.get(session.jid.full)
+        login = self._logins.get(bare, {}).get(session.jid.resource)
         if login is not None and login[0] == session.sid:
-            del self._logins[session.jid.full]
+            self.logout(session.jid)
         if not left:
             self._open.pop(bare, None)
             self._present(bare, False)
@@ -71,9 +71,9 @@ class Sessions:
         for sid, session in there.items():
             if sid not in known_sids:
                 self.up(host, session)
-        for full, (sid, _) in list(self._logins.items()):
-            if sid and sid not in there:
-                del self._logins[full]
+        for bare, logins in list(self._logins.items()):
+            for resource in [resource for resource, (sid, _) in logins.items() if sid and sid not in there]:
+                self.logout(Jid(bare, resource))
 
     def forget(self, host: str) -> None:
         """Nobody can tell at the moment; whoever was logged in stays so until it is known to have gone."""
@@ -122,30 +122,39 @@ class Sessions:
         """
         session = self.session(jid)
         sid = session.sid if session else ""
-        before = self._logins.get(jid.full)
-        if before is not None and before[0] == sid:
+        logins = self._logins.setdefault(jid.bare, {})
+        if jid.resource in logins and logins[jid.resource][0] == sid:
             return False
-        self._logins[jid.full] = (sid, self._clock())
+        logins[jid.resource] = (sid, self._clock())
         return True
 
     def logout(self, jid: Jid) -> bool:
         """Log a full JID out; whether it was in."""
-        return self._logins.pop(jid.full, None) is not None
+        logins = self._logins.get(jid.bare, {})
+        found = logins.pop(jid.resource, None)
+        if not logins:
+            self._logins.pop(jid.bare, None)
+        return found is not None
 
     def drop(self, bare: str) -> None:
         """Log all sessions of a node out."""
-        for full in [full for full in self._logins if full == bare or full.startswith(f"{bare}/")]:
-            del self._logins[full]
+        self._logins.pop(bare, None)
 
     def logged_in(self, jid: Jid) -> bool:
         """Whether a full JID has logged in."""
-        return jid.full in self._logins
+        return jid.resource in self._logins.get(jid.bare, {})
 
-    def logins(self, bare: str) -> list[str]:
-        """The full JIDs of a node that are logged in."""
-        return [full for full in self._logins if full == bare or full.startswith(f"{bare}/")]
+    def logins(self, bare: str) -> list[tuple[str, float]]:
+        """The full JIDs of a node that are logged in, and since when."""
+        return [(Jid(bare, resource).full, since) for resource, (_, since) in self._logins.get(bare, {}).items()]
+
+    def all_logins(self) -> Iterator[Jid]:
+        """Every full JID that is logged in."""
+        for bare, logins in self._logins.items():
+            for resource in logins:
+                yield Jid(bare, resource)
 
     @property
     def count(self) -> tuple[int, int]:
-        """Nodes that are connected, sessions that are logged in."""
+        """Nodes that are connected, nodes that are logged in."""
         return len(self._open), len(self._logins)

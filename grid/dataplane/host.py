@@ -95,7 +95,7 @@ class PluginHost:
 
         :raises NotConfirmed: it has not confirmed in time; it is told again until it does.
         """
-        if self._host.mode is PluginMode.ABSENT:
+        if self._absent:
             return
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
@@ -109,7 +109,7 @@ class PluginHost:
             why = f"no answer within {CONFIRM_SECONDS:g} s" if self._link.attached.is_set() else "its link is down"
             raise self._silent(why) from None
         except StanzagateError as error:
-            if self._host.mode is PluginMode.ABSENT:
+            if self._absent:
                 return
             self._host.hurry()
             raise self._silent(error.message.rstrip(".")) from None
@@ -119,8 +119,12 @@ class PluginHost:
 
         :raises StanzagateError: it did not confirm.
         """
-        if self._host.mode is not PluginMode.ABSENT:
+        if not self._absent:
             await self._host.ask(payload, "set")
+
+    @property
+    def _absent(self) -> bool:
+        return self._host.mode is PluginMode.ABSENT
 
     async def _ask_what_it_knows(self) -> None:
         answer = await self._host.ask(f"<status xmlns='{ns.POLICY}'/>")
