@@ -92,10 +92,9 @@ class Audit:
         self._queue: deque[Entry] = deque()
         self._max_pairs = max_pairs
         self._counts = {WAKE_DENIED: RefusalCounts(max_pairs)}
-        self._entries = {WAKE_DENIED: self._counts[WAKE_DENIED].entries}
+        self._wakes = self._counts[WAKE_DENIED].entries  # without a look-up, for a flood at the gate
         self._minute = int(clock() // MINUTE_SECONDS)
         self._minute_started = clock()
-        self._wakes = self._entries[WAKE_DENIED]
         self._unrecorded = 0
         self._in_flight: list[Entry] = []  # replaced on the loop when empty, emptied on the writer's thread
         self._flushing = asyncio.Lock()
@@ -159,8 +158,7 @@ class Audit:
         :param subject: what was asked for: the device, the topic.
         :param action: a word of the program, never of a requester: ``wake.denied``, ``grid.denied``.
         """
-        entries = self._wakes if action is WAKE_DENIED else self._entries.get(action, {})
-        entry = entries.get((requester, rule))
+        entry = (self._wakes if action is WAKE_DENIED else self._counts_of(action).entries).get((requester, rule))
         if entry is not None:
             if entry[1] != subject:
                 entry[3] = entry[3] or entry[0] > 0
@@ -170,10 +168,7 @@ class Audit:
             self._first_refusal(requester, subject, rule, reason, action)
 
     def _first_refusal(self, requester: str, subject: str, rule: str, reason: str, action: str) -> None:
-        counts = self._counts.get(action)
-        if counts is None:
-            counts = self._counts[action] = RefusalCounts(self._max_pairs)
-            self._entries[action] = counts.entries
+        counts = self._counts.get(action) or self._counts_of(action)
         key = counts.add(requester, subject, rule)
         if key is None:
             return
@@ -185,6 +180,9 @@ class Audit:
             detail["counted_as"] = f"{key[0]} {key[1]}"
         self._queue.append(self._entry(requester, action, subject, detail))
         self._wanted.set()
+
+    def _counts_of(self, action: str) -> RefusalCounts:
+        return self._counts.get(action) or self._counts.setdefault(action, RefusalCounts(self._max_pairs))
 
     def _entry(self, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> Entry:
         when = round(self._clock() * MICROSECONDS)

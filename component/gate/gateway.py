@@ -20,6 +20,7 @@ from xml.etree.ElementTree import Element
 from component.base import ns
 from component.base.errors import InputError, StanzagateError, Unreachable
 from component.base.jid import Jid, JidError, prepare, prepare_often
+from component.base.limits import Buckets
 from component.base.link import Link, LinkState, Spawn
 from component.base.metrics import Histogram
 from component.base.stanzas import IQ, MESSAGE
@@ -29,7 +30,6 @@ from component.gate.answers import Refusal
 from component.gate.connreq import Credentials, MalformedRequest
 from component.gate.devices import Devices
 from component.gate.flights import Flights
-from component.gate.limits import Buckets
 from component.gate.outcome import Outcome
 from component.gate.policy import Policy
 from component.gate.scopes import Verdict

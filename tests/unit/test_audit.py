@@ -182,6 +182,64 @@ async def test_a_flood_of_addresses_makes_few_rows(audit: Audit) -> None:
     assert firsts + counted == 20_000
 
 
+async def test_notes_are_written_by_run_in_order_with_wakes(audit: Audit) -> None:
+    rows = audit.follow()
+    async with running(audit):
+        accepted(audit, "d1")
+        audit.note("soc1@grid.test", "node.registered", "soc1@grid.test", {"state": "pending", "groups": ["lab"]})
+        accepted(audit, "d2")
+        seen = [await anext(rows) for _ in range(3)]
+    assert [row.action for row in seen] == ["wake.accepted", "node.registered", "wake.accepted"]
+    assert (seen[1].actor, seen[1].detail) == ("soc1@grid.test", {"state": "pending", "groups": ["lab"]})
+    await rows.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_long_detail_of_a_note_is_cut(audit: Audit) -> None:
+    audit.note("a@x", "item.read", "t", {"text": "x" * 1_000_000})
+    await audit.settle()
+    (row,) = await audit.rows()
+    assert row.detail["length"] > 1_000_000
+    assert len(row.detail["cut"]) == audit_module.MAX_DETAIL
+
+
+async def test_notes_that_find_no_room_are_told_with_the_wakes(store: Store, tmp_path: Path) -> None:
+    audit = Audit(store, AuditKey.open(tmp_path / "audit.key", create=True), tmp_path / "audit.head", max_queued=2)
+    for number in range(5):
+        audit.note("a@x", "item.read", f"{number}", {})
+    await audit.settle()
+    rows = await audit.rows()
+    assert ([row.subject for row in rows], rows[-1].detail["rows"]) == (["0", "1", "audit"], 3)
+    assert audit.lost == 3
+
+
+async def test_a_note_that_cannot_be_json_is_refused(audit: Audit) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        audit.note("a@x", "item.read", "t", {"n": float("inf")})
+    await audit.flush()
+    assert await audit.rows() == []
+
+
+async def test_refusals_of_other_actions_are_counted_by_themselves(audit: Audit, clock: Clock) -> None:
+    for number in range(20_000):
+        audit.refusal(f"r{number}@x", "d", "none", "no")  # the gate is flooded
+    for _ in range(3):
+        audit.refusal("soc1@grid.test", "IODEF-1.0", "none", "no right", action="grid.denied")
+    audit.refusal("soc1@grid.test", "Other-1.0", "none", "no right", action="grid.denied")
+    audit.refusal("soc1@grid.test", "d", "none", "no", action="".join(["wake.", "denied"]))
+    await audit.flush()
+    first, counted = await audit.rows(wanted=AuditFilter(action="grid."))
+    assert (first.action, first.subject, first.actor) == ("grid.denied", "IODEF-1.0", "soc1@grid.test")
+    assert (counted.action, counted.subject) == ("grid.denied.counted", "")
+    assert (counted.detail["count"], counted.detail["last_subject"]) == (3, "Other-1.0")
+    assert "last_device" not in counted.detail
+    clock.now += 60
+    audit.refusal("soc1@grid.test", "IODEF-1.0", "other", "no right", action="grid.denied")
+    await audit.flush()
+    rows = await audit.rows()
+    assert len([row for row in rows if row.action == "wake.denied"]) < 200
+    assert sum(row.detail["count"] for row in rows if row.action == "wake.denied.counted") > 19_800
+
+
 def test_counts_with_a_requester_called_like_the_wild_card() -> None:
     counts = RefusalCounts(max_pairs=1, max_rules=1)
     assert counts.add(MANY, "d", "r") == (MANY, "r")

@@ -1,7 +1,7 @@
 """Token buckets."""
 
+from component.base.limits import Buckets
 from component.base.settings import UNLIMITED, parse_rate
-from component.gate.limits import Buckets
 
 
 def test_a_burst_then_the_rate() -> None:
