@@ -218,7 +218,7 @@ def condition(stanza: ET.Element) -> tuple[str, str]:
 async def puppet(sandbox: Sandbox, jid: str = GATE) -> AsyncIterator[Puppet]:
     """A component, attached; in the gate's place the plugin has seen it and sent its first snapshot."""
     where = sandbox.components[jid]
-    async with await _attached(jid, where) as stream:
+    async with await attached(jid, where) as stream:
         gate = Puppet(stream)
         async with beside(gate.read()):
             if jid == GATE:
@@ -229,7 +229,7 @@ async def puppet(sandbox: Sandbox, jid: str = GATE) -> AsyncIterator[Puppet]:
                 await stream.close()
 
 
-async def _attached(jid: str, where: dict[str, Any]) -> Stream:
+async def attached(jid: str, where: dict[str, Any]) -> Stream:
     """Attach, as soon as the server has let go of the one before."""
     async with asyncio.timeout(PATIENCE):
         while True:
