@@ -180,7 +180,7 @@ def _init_publish(element: Element, envelope: Envelope) -> DraftRequest:
     return InitPublish(
         capability,
         version,
-        tuple(map(_offer, offers)),
+        tuple(map(read_offer, offers)),
         _filterable(filterable) if filterable is not None else None,
         envelope=_echo(envelope, child),
     )
@@ -223,7 +223,8 @@ def _says_something(capability: Element) -> bool:
     )
 
 
-def _offer(element: Element) -> Offer:
+def read_offer(element: Element) -> Offer:
+    """What an element says of a topic by its attributes and its ``<query/>`` and ``<notification/>`` children."""
     known = _children(element, "id", "name", "version", "query", "notification")
     cacheable = element.get("cacheable")
     return Offer(
