@@ -1,0 +1,315 @@
+"""Names and certificates: which certificate may speak for which node (draft-ietf-mile-xmpp-grid-01 §2.4.2).
+
+A certificate is good for a name when it is valid now, was issued below the node CA, and carries the name as xmppAddr.
+Being good is not enough: a name is bound to the certificates that it has registered with or that our own authority
+has issued for it, and to no other. `Certificates` says what is good, `Bindings` knows what is bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ObjectIdentifier
+from sqlalchemy import Column, Connection, Float, LargeBinary, String, Table, delete, insert, select
+
+from component.base.errors import StanzagateError
+from component.base.jid import JidError, prepare
+from component.base.store import Store, metadata
+from grid.model import Credential
+
+log = logging.getLogger(__name__)
+
+XMPP_ADDR = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
+"""id-on-xmppAddr, a UTF8String (RFC 6120 §13.7.1.4)."""
+
+LONGEST_PATH = 4
+"""So many authorities may stand between a node and the root, the root included."""
+
+REMEMBERED = 20_000
+"""Certificates whose path was verified; each takes about half a kilobyte."""
+
+_UTF8_STRING = 0x0C
+_SIZE = 32
+
+binding_table = Table(
+    "grid_binding",
+    metadata,
+    Column("jid", String(2047), primary_key=True),
+    Column("fingerprint", LargeBinary(_SIZE), primary_key=True),
+    Column("how", String(16), nullable=False),
+    Column("since", Float, nullable=False),
+)
+"""Which certificates may speak for which name. A name need not be registered yet."""
+
+
+class Bound(StrEnum):
+    """How a certificate came to be bound to a name."""
+
+    REGISTERED = "registered"
+    """The node registered with it."""
+    FIRST = "first"
+    """The node had registered without one, and this is the first that it authenticated with."""
+    ISSUED = "issued"
+    """Our own authority issued it for that name."""
+
+
+class BadCertificate(StanzagateError):
+    """A certificate is not good for a name; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A certificate whose path leads to the node CA.
+
+    :ivar addresses: the bare JIDs that it carries as xmppAddr.
+    :ivar begins: Unix time in seconds from which all of the path is valid.
+    :ivar ends: Unix time in seconds until which it is.
+    :ivar issuer: the certificate of the authority that issued it; None when that is not known.
+    :ivar trusted: whether the path ends at the node CA; if not, none is configured.
+    """
+
+    fingerprint: str
+    addresses: frozenset[str]
+    begins: float
+    ends: float
+    issuer: x509.Certificate | None
+    trusted: bool
+
+
+class Certificates:
+    """Says what is good.
+
+    :param anchors: file with the certificates of the node CA, PEM; it may appear or change later. None when the
+        configuration names none: then the server's own verification has to do, and the path is not looked at.
+    """
+
+    def __init__(self, anchors: Path | None) -> None:
+        self._file = anchors
+        self._stamp: tuple[int, int, int] | None = None
+        self._anchors: tuple[x509.Certificate, ...] = ()
+        self._known: OrderedDict[str, Verified] = OrderedDict()
+
+    def check(self, jid: str, credential: Credential, now: float) -> Verified:
+        """Whether somebody's certificate is good for a name.
+
+        :param jid: the bare JID, prepared.
+        :param now: Unix time in seconds.
+        :raises BadCertificate: it is not.
+        """
+        verified = self.verify(credential)
+        if not verified.begins <= now <= verified.ends:
+            raise BadCertificate("The certificate has expired or is not valid yet.")
+        if jid not in verified.addresses:
+            raise BadCertificate("The certificate does not carry this name as xmppAddr.")
+        return verified
+
+    def verify(self, credential: Credential) -> Verified:
+        """Who a certificate names, and who issued it. Neither its time nor a name is checked.
+
+        :raises BadCertificate: it cannot be read, or its path does not lead to the node CA.
+        """
+        self._refresh()
+        known = self._known.get(credential.fingerprint)
+        if known is not None:
+            return known
+        if not credential.chain:
+            raise BadCertificate("The certificate itself was not seen.")
+        if fingerprint_of(credential.chain[0]) != credential.fingerprint:
+            raise BadCertificate("The certificate is not the one that was announced.")
+        try:
+            verified = self._path([x509.load_der_x509_certificate(der) for der in credential.chain])
+        except (ValueError, TypeError) as error:
+            raise BadCertificate("The certificate cannot be read.") from error
+        self._known[credential.fingerprint] = verified
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return verified
+
+    def _refresh(self) -> None:
+        """Read the node CA's file again when it is another one than before."""
+        if self._file is None:
+            return
+        try:
+            found = self._file.stat()
+            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            stamp = (0, 0, 0)
+        if stamp == self._stamp:
+            return
+        self._known.clear()
+        try:
+            self._anchors = tuple(x509.load_pem_x509_certificates(self._file.read_bytes()))
+        except (OSError, ValueError) as error:
+            log.warning("The node CA cannot be read from %s: %s", self._file, error)
+            self._anchors = ()
+        self._stamp = stamp
+
+    def _path(self, chain: Sequence[x509.Certificate]) -> Verified:
+        leaf = chain[0]
+        path = _path_to(leaf, chain[1:], self._anchors)
+        if path is None and self._file is not None:
+            raise BadCertificate("The certificate was not issued by the node CA.")
+        issuers = path or tuple(_issuers(leaf, chain[1:]))[:1]
+        whole = (leaf, *issuers)
+        return Verified(
+            fingerprint=leaf.fingerprint(SHA256()).hex(),
+            addresses=frozenset(addresses(leaf)),
+            begins=max(item.not_valid_before_utc.timestamp() for item in whole),
+            ends=min(item.not_valid_after_utc.timestamp() for item in whole),
+            issuer=issuers[0] if issuers else None,
+            trusted=path is not None,
+        )
+
+
+def fingerprint_of(der: bytes) -> str:
+    """SHA-256 in lower-case hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def addresses(certificate: x509.Certificate) -> list[str]:
+    """The bare JIDs that a certificate carries as xmppAddr; what is not an account's is left out.
+
+    :raises ValueError: the extension cannot be read.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    found = []
+    for name in names.get_values_for_type(x509.OtherName):
+        if name.type_id == XMPP_ADDR:
+            try:
+                jid = prepare(_utf8(name.value))
+            except (JidError, ValueError):
+                continue
+            if jid.local and not jid.resource:
+                found.append(jid.bare)
+    return found
+
+
+def moment(seconds: float) -> datetime:
+    """A point in time as certificates have it: whole seconds, UTC."""
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _utf8(der: bytes) -> str:
+    """The text of a DER UTF8String that fills all of `der`."""
+    if len(der) < 2 or der[0] != _UTF8_STRING:
+        raise ValueError("not a UTF8String")
+    size, begin = der[1], 2
+    if size & 0x80:
+        begin += size & 0x7F
+        size = int.from_bytes(der[2:begin], "big")
+    if len(der) != begin + size:
+        raise ValueError("of another length than it says")
+    return der[begin:].decode()
+
+
+def _path_to(
+    certificate: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    depth: int = LONGEST_PATH,
+) -> tuple[x509.Certificate, ...] | None:
+    """The authorities from the issuer of a certificate up to an anchor, or None when there is no such path."""
+    for anchor in _issuers(certificate, anchors):
+        return (anchor,)
+    if depth > 1:
+        for issuer in _issuers(certificate, others):
+            rest = _path_to(issuer, others, anchors, depth - 1)
+            if rest is not None and _room_below(issuer, LONGEST_PATH - depth):
+                return (issuer, *rest)
+    return None
+
+
+def _issuers(certificate: x509.Certificate, candidates: Iterable[x509.Certificate]) -> Iterable[x509.Certificate]:
+    for candidate in candidates:
+        if candidate.subject == certificate.issuer and candidate != certificate and _may_sign(candidate):
+            try:
+                certificate.verify_directly_issued_by(candidate)
+            except (InvalidSignature, ValueError, TypeError):
+                continue
+            yield candidate
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return constraints.ca and usage.key_cert_sign
+
+
+def _room_below(certificate: x509.Certificate, below: int) -> bool:
+    limit = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    return limit is None or below <= limit
+
+
+class Bindings:
+    """Knows what is bound: in memory 32 bytes for each certificate, and in the database."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._bound: dict[str, bytes] = {}
+
+    def read(self, connection: Connection) -> dict[str, bytes]:
+        """Everything that the database has; hand it to `use`."""
+        found: dict[str, bytes] = {}
+        rows = connection.execute(select(binding_table.c.jid, binding_table.c.fingerprint))
+        for jid, fingerprint in rows:
+            found[jid] = found.get(jid, b"") + fingerprint
+        return found
+
+    def use(self, found: dict[str, bytes]) -> None:
+        """Know this from now on, and nothing else."""
+        self._bound = found
+
+    def any(self, jid: str) -> bool:
+        """Whether a name is bound at all."""
+        return jid in self._bound
+
+    def allows(self, jid: str, fingerprint: str) -> bool:
+        """Whether a certificate is bound to a name."""
+        return bytes.fromhex(fingerprint) in _pieces(self._bound.get(jid, b""))
+
+    def fingerprints(self, jid: str) -> list[str]:
+        """The certificates that a name is bound to."""
+        return [piece.hex() for piece in _pieces(self._bound.get(jid, b""))]
+
+    def add(self, connection: Connection, jid: str, fingerprint: str, how: Bound, since: float) -> None:
+        """Bind a certificate to a name in the transaction of `connection`. Bound already, nothing happens."""
+        raw = bytes.fromhex(fingerprint)
+        mine = (binding_table.c.jid == jid) & (binding_table.c.fingerprint == raw)
+        if connection.execute(select(binding_table.c.how).where(mine)).first() is None:
+            row = {"jid": jid, "fingerprint": raw, "how": str(how), "since": since}
+            connection.execute(insert(binding_table).values(row))
+
+        def landed() -> None:
+            if raw not in _pieces(self._bound.get(jid, b"")):
+                self._bound[jid] = self._bound.get(jid, b"") + raw
+
+        self._store.after_commit(connection, landed)
+
+    def release(self, connection: Connection, jid: str) -> None:
+        """Forget what a name is bound to, in the transaction of `connection`."""
+        connection.execute(delete(binding_table).where(binding_table.c.jid == jid))
+
+        def landed() -> None:
+            self._bound.pop(jid, None)
+
+        self._store.after_commit(connection, landed)
+
+
+def _pieces(joined: bytes) -> list[bytes]:
+    return [joined[place : place + _SIZE] for place in range(0, len(joined), _SIZE)]
