@@ -39,5 +39,9 @@ class Buckets:
             self._buckets.popitem(last=False)
         return allowed
 
+    def forget(self, key: str) -> None:
+        """Give `key` a full bucket."""
+        self._buckets.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._buckets)
