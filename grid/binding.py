@@ -287,6 +287,11 @@ class Bindings:
         """The certificates that a name is bound to."""
         return [piece.hex() for piece in _pieces(self._bound.get(jid, b""))]
 
+    def holder(self, fingerprint: str) -> str:
+        """The name that a certificate is bound to, or empty. Looks at all of them."""
+        raw = bytes.fromhex(fingerprint)
+        return next((jid for jid, joined in self._bound.items() if raw in _pieces(joined)), "")
+
     def add(self, connection: Connection, jid: str, fingerprint: str, how: Bound, since: float) -> None:
         """Bind a certificate to a name in the transaction of `connection`. Bound already, nothing happens."""
         raw = bytes.fromhex(fingerprint)
