@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from grid.model import Action, Node, NodeState, Right, Subscribed, Subscription, Topic, Verdict
+from grid.model import Action, Node, NodeState, Subscribed, Subscription, Topic, Verdict
 
 
 class _Accounts(Protocol):
@@ -28,9 +28,9 @@ class _Topics(Protocol):
 class _Access(Protocol):
     def decide(self, jid: str, action: Action, topic: str) -> Verdict: ...
 
-    def holders(self, action: Action, topic: str) -> Iterable[str]: ...
+    def by_rules(self, jid: str, action: Action, topic: str) -> Verdict: ...
 
-    def rights(self, jid: str) -> list[Right]: ...
+    def holders(self, action: Action, topic: str) -> Iterable[str]: ...
 
 
 class Desired:
@@ -54,30 +54,42 @@ class Desired:
         """The topic of that name; None when the server should have no such node."""
         return self._topics.get(name)
 
-    def publishers(self, name: str) -> set[str]:
+    def publishers(self, name: str, jids: Iterable[str] | None = None) -> set[str]:
         """Who may publish: every active node with the right, announced as provider or not, because a plain XEP-0060
-        client announces nothing. Nobody while the topic is disabled."""
+        client announces nothing. Nobody while the topic is disabled.
+
+        :param jids: only these are looked at; None for all.
+        """
         topic = self._topics.get(name)
         if topic is None or not topic.enabled:
             return set()
-        return {jid for jid in self._access.holders(Action.PUBLISH, name) if self._active(jid)}
+        if jids is None:
+            return {jid for jid in self._access.holders(Action.PUBLISH, name) if self._active(jid)}
+        return {jid for jid in jids if self._active(jid) and self._publishes(jid, name)}
 
-    def subscribers(self, name: str) -> set[str]:
-        """Who gets what is published: whoever has subscribed, is active and has the right. They stay while the topic
-        is disabled, when nobody can publish."""
+    def subscribers(self, name: str, jids: Iterable[str] | None = None) -> set[str]:
+        """Who gets what is published: whoever has subscribed, is active and has the right by the rules. They stay
+        while the topic is disabled, when nobody can publish.
+
+        :param jids: only these are looked at; None for all.
+        """
         if self._topics.get(name) is None:
             return set()
+        if jids is None:
+            found = self._topics.subscriptions(topic=name)
+        else:
+            found = [item for jid in jids for item in self._topics.subscriptions(topic=name, jid=jid)]
         return {
             item.jid
-            for item in self._topics.subscriptions(topic=name)
+            for item in found
             if item.state is Subscribed.SUBSCRIBED
             and self._active(item.jid)
-            and self._access.decide(item.jid, Action.SUBSCRIBE, name).permitted
+            and self._access.by_rules(item.jid, Action.SUBSCRIBE, name).permitted
         }
 
     def touched(self, jid: str) -> set[str]:
         """The topics that a node may publish to or has subscribed to."""
-        mine = {right.topic for right in self._access.rights(jid) if right.action is Action.PUBLISH}
+        mine = {topic.name for topic in self._topics.all() if self._publishes(jid, topic.name)}
         return mine | {item.topic for item in self._topics.subscriptions(jid=jid)}
 
     def account(self, jid: str) -> bool:
@@ -93,6 +105,9 @@ class Desired:
     def accounts(self) -> Iterable[str]:
         """The nodes that must have an account."""
         return (node.jid for node in self._accounts.all(NodeState.ACTIVE))
+
+    def _publishes(self, jid: str, name: str) -> bool:
+        return self._access.decide(jid, Action.PUBLISH, name).permitted
 
     def _active(self, jid: str) -> bool:
         return self.state(jid) is NodeState.ACTIVE

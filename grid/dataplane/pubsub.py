@@ -57,16 +57,18 @@ class Subscriber:
     """A subscription as the server lists it.
 
     :ivar jid: in the server's spelling; bare or full.
+    :ivar bare: whose it is: bare JID, prepared.
     :ivar subid: ejabberd's name of the subscription, or empty.
     """
 
     jid: str
+    bare: str
     subid: str = ""
 
-    @property
-    def bare(self) -> str:
-        """Whose it is: bare JID, prepared."""
-        return bare_of(self.jid)
+    @classmethod
+    def of(cls, jid: str, subid: str = "") -> Subscriber:
+        """The subscription of a JID in any spelling."""
+        return cls(jid, bare_of(jid), subid)
 
 
 def bare_of(jid: str) -> str:
@@ -233,7 +235,7 @@ class PubSub:
         """
         answer = await self._get(ns.PUBSUB_OWNER, f"<subscriptions node='{quote(node)}'/>", node)
         return tuple(
-            Subscriber(item.get("jid", ""), item.get("subid", ""))
+            Subscriber.of(item.get("jid", ""), item.get("subid", ""))
             for item in answer.iter(f"{_OWNER}subscription")
             if item.get("jid") and item.get("subscription", "none") != "none"
         )
