@@ -261,13 +261,13 @@ class Topics:
                 return self._told(f"Topic {name} is {word} already.", None, dry_run=dry_run, topic=name)
             rights = self.standing(name)
             summary = f"Topic {name} is {word}.{self._members(name)}"
-            effects = {"gains": rights} if enabled else {"loses": rights}
+            gains, loses = (rights, ()) if enabled else ((), rights)
             if dry_run:
-                return self._told(summary, None, topic=name, **effects)
+                return self._told(summary, None, topic=name, loses=loses, gains=gains)
             wanted = replace(old, enabled=enabled)
             before, after, epoch = await self._store_topic(actor, f"topic.{word}", old, wanted, None)
         await tell(self.listeners, TopicChange(before, after, epoch, summary))
-        return self._told(summary, epoch, topic=name, **effects)
+        return self._told(summary, epoch, topic=name, loses=loses, gains=gains)
 
     async def delete(self, actor: str, name: str, *, dry_run: bool = False) -> GridChange:
         """Remove a topic with its providers, subscriptions and honeytokens. Rules about it stay.
@@ -280,9 +280,7 @@ class Topics:
             await self._changes.ready()
             old = self.known(name)
             if name == BUILT_IN.name:
-                raise Conflict(
-                    f"{name} is built in.", hint=f"`stanzagate topic disable {name}` hides it from everybody."
-                )
+                raise Conflict(f"{name} is built in.", hint=f"`stanzagate topic disable {name}` hides it.")
             rights = self.standing(name)
             summary = f"Topic {name} is deleted.{self._members(name)}"
             if dry_run:
@@ -345,7 +343,9 @@ class Topics:
 
     def _members(self, name: str) -> str:
         subscribers, providers = len(self._index.subscriptions(name, None)), len(self._index.providers(name))
-        return f" It has {subscribers} subscribers and {providers} providers." if subscribers or providers else ""
+        if not subscribers and not providers:
+            return ""
+        return f" It has {_counted(subscribers, 'subscriber')} and {_counted(providers, 'provider')}."
 
     def _told(
         self,
@@ -385,11 +385,8 @@ class Topics:
             if (item in self.honeytokens.get(topic, ())) is there:
                 return False
             index = self._index
-            store, keep = (
-                (rows.put_honeytoken, index.put_honeytoken)
-                if there
-                else (rows.drop_honeytoken, index.drop_honeytoken)
-            )
+            store = rows.put_honeytoken if there else rows.drop_honeytoken
+            keep = index.put_honeytoken if there else index.drop_honeytoken
 
             def write(connection: Connection, epoch: int) -> None:
                 store(connection, topic, item)
@@ -523,6 +520,10 @@ STOPPED = "system:node"
 def _differences(old: Topic, new: Topic) -> list[str]:
     before, after = rows.detail_of(old), rows.detail_of(new)
     return [name.replace("_", " ") for name in before if before[name] != after[name]]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _nobody(_name: str) -> Sequence[Right]:
