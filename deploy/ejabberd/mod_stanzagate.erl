@@ -36,7 +36,7 @@ start(Host, _) ->
     each_hook(fun(Hook, Module, Function, Place) -> ejabberd_hooks:add(Hook, Host, Module, Function, Place) end),
     gen_iq_handler:add_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace(), mod_stanzagate_control,
                                   process_iq),
-    ejabberd_commands:register_commands(mod_stanzagate_control:commands()),
+    mod_stanzagate_control:register_commands(),
     mod_stanzagate_server:start(Host).
 
 %% @doc Guard it no more. What serves all guarded hosts goes with the last of them.
@@ -46,10 +46,9 @@ stop(Host) ->
     gen_iq_handler:remove_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace()),
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
         true -> ok;
-        false ->
-            ejabberd_hooks:delete(component_connected, ?MODULE, component_connected, 50),
-            ejabberd_commands:unregister_commands(mod_stanzagate_control:commands())
+        false -> ejabberd_hooks:delete(component_connected, ?MODULE, component_connected, 50)
     end,
+    mod_stanzagate_control:unregister_commands(Host, ?MODULE),
     mod_stanzagate_server:stop(Host),
     mod_stanzagate_guard:forget(Host).
 

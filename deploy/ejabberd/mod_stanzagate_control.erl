@@ -1,7 +1,8 @@
 %%% What the component and the administrator may ask of the guard: status, sessions, flush, bypass.
 -module(mod_stanzagate_control).
 
--export([bypass/2, commands/0, decode_iq_subel/1, process_iq/1, status/1, status_element/2]).
+-export([bypass/2, decode_iq_subel/1, process_iq/1, register_commands/0, status/1, status_element/2, text/1,
+         unregister_commands/2]).
 
 -include("xmpp.hrl").
 -include("ejabberd_commands.hrl").
@@ -76,6 +77,8 @@ numbers(#{cache := Cache, waiting := Waiting} = Guard, #{epoch := Epoch, checks 
 refusals(Guard) ->
     [{Reason, mod_stanzagate_guard:counted(Guard, Reason)} || Reason <- mod_stanzagate_guard:reasons()].
 
+%% @doc A figure as it is written.
+-spec text(binary() | atom() | integer()) -> binary().
 text(true) -> <<"yes">>;
 text(false) -> <<"no">>;
 text(Value) when is_binary(Value) -> Value;
@@ -84,8 +87,21 @@ text(Value) when is_integer(Value) -> integer_to_binary(Value).
 
 %%% ejabberdctl
 
-%% @doc The commands of the administrator, for ejabberd_commands.
--spec commands() -> [ejabberd_commands()].
+%% @doc Make the administrator's commands known; they serve hosts of devices and grid hosts.
+-spec register_commands() -> ok.
+register_commands() ->
+    ejabberd_commands:register_commands(commands()).
+
+%% @doc A host is not guarded by a module any more: the commands go with the last one.
+-spec unregister_commands(binary(), module()) -> ok.
+unregister_commands(Host, Module) ->
+    Others = [{At, Of} || At <- ejabberd_option:hosts(), Of <- [mod_stanzagate, mod_stanzagate_grid],
+                          {At, Of} =/= {Host, Module}, gen_mod:is_loaded(At, Of)],
+    case Others of
+        [] -> ejabberd_commands:unregister_commands(commands());
+        _ -> ok
+    end.
+
 commands() ->
     [#ejabberd_commands{name = stanzagate_status, tags = [stanzagate],
                         desc = "Show what the Stanzagate guard of a host does and has counted",
@@ -94,9 +110,10 @@ commands() ->
                         result = {figures, {list, {figure, {tuple, [{name, string}, {value, string}]}}}},
                         result_desc = "Figures of the moment, then counts since the module started"},
      #ejabberd_commands{name = stanzagate_bypass, tags = [stanzagate],
-                        desc = "Let every connection request through, in an emergency",
-                        longdesc = "Everybody may wake every device of the host for so many minutes (1 to 1440), "
-                                   "or until the server restarts; 0 ends it. It is logged while it lasts.",
+                        desc = "Let everything through, in an emergency",
+                        longdesc = "For so many minutes (1 to 1440), or until the server restarts, everybody may wake "
+                                   "every device of the host, or, on a grid host, every account may do everything; "
+                                   "0 ends it. It is logged while it lasts.",
                         module = ?MODULE, function = bypass,
                         args = [{host, binary}, {minutes, binary}],    % ejabberd would take 1.5 for 1
                         args_desc = ["Guarded host", "Minutes, or 0 to end it"],
@@ -106,16 +123,17 @@ commands() ->
 %% @doc The figures of a host, to be read.
 -spec status(binary()) -> [{string(), binary()}] | {error, string()}.
 status(Host) ->
-    on(Host, fun(Prepared) ->
-                     #{bypass_left := Left} = Figures = mod_stanzagate_server:status(Prepared),
-                     #{component := Component, cache_size := Size} = Guard = mod_stanzagate_guard:find(Prepared),
-                     Shown = words(Guard)
-                         ++ [{bypass_left, Left}, {component, Component},
-                             {attached, mod_stanzagate_guard:attached(Guard)}, {cache_size, Size}]
-                         ++ numbers(Guard, Figures),
-                     [{atom_to_list(Name), text(Value)} || {Name, Value} <- Shown]
-                         ++ [{"refused " ++ atom_to_list(Reason), text(Count)} || {Reason, Count} <- refusals(Guard)]
-             end).
+    on(Host, fun shown/1, fun mod_stanzagate_grid_control:shown/1).
+
+shown(Host) ->
+    #{bypass_left := Left} = Figures = mod_stanzagate_server:status(Host),
+    #{component := Component, cache_size := Size} = Guard = mod_stanzagate_guard:find(Host),
+    Shown = words(Guard)
+        ++ [{bypass_left, Left}, {component, Component},
+            {attached, mod_stanzagate_guard:attached(Guard)}, {cache_size, Size}]
+        ++ numbers(Guard, Figures),
+    [{atom_to_list(Name), text(Value)} || {Name, Value} <- Shown]
+        ++ [{"refused " ++ atom_to_list(Reason), text(Count)} || {Reason, Count} <- refusals(Guard)].
 
 %% @doc Begin, prolong or end the bypass of a host.
 -spec bypass(binary(), binary()) -> {ok | error, string()}.
@@ -126,19 +144,19 @@ bypass(Host, Text) ->
     end.
 
 bypass_for(Minutes, Host) ->
-    on(Host, fun(Prepared) ->
-                     ok = mod_stanzagate_server:bypass(Prepared, Minutes),
-                     {ok, case Minutes of
-                              0 -> "The policy is enforced.";
-                              _ -> "Everything passes for " ++ integer_to_list(Minutes) ++ " minutes."
-                          end}
-             end).
+    Done = case Minutes of
+               0 -> "The policy is enforced.";
+               _ -> "Everything passes for " ++ integer_to_list(Minutes) ++ " minutes."
+           end,
+    on(Host, fun(Prepared) -> ok = mod_stanzagate_server:bypass(Prepared, Minutes), {ok, Done} end,
+       fun(Prepared) -> ok = mod_stanzagate_grid_server:bypass(Prepared, Minutes), {ok, Done} end).
 
-on(Host, Act) ->
+on(Host, OfDevices, OfGrid) ->
     Prepared = jid:nameprep(Host),
-    case is_binary(Prepared) andalso gen_mod:is_loaded(Prepared, mod_stanzagate) of
-        true -> answered(Act, Prepared);
-        false -> {error, "mod_stanzagate does not guard that host"}
+    case [Act || {Module, Act} <- [{mod_stanzagate, OfDevices}, {mod_stanzagate_grid, OfGrid}],
+                 is_binary(Prepared), gen_mod:is_loaded(Prepared, Module)] of
+        [Act | _] -> answered(Act, Prepared);
+        [] -> {error, "mod_stanzagate does not guard that host"}
     end.
 
 answered(Act, Host) ->

@@ -3,7 +3,7 @@
 %%% It lies in persistent_term, so that who sends to a device reads it without a copy or a message.
 -module(mod_stanzagate_guard).
 
--export([attached/1, change/2, count/2, count/3, counted/2, find/1, forget/1, make/3, mode/1, reasons/0, repair/2,
+-export([attached/1, change/2, count/2, count/3, counted/2, counters/0, find/1, forget/1, make/3, mode/1, reasons/0, repair/2,
          settings/1, sound/1]).
 -export_type([guard/0, mode/0, reason/0]).
 
@@ -25,7 +25,7 @@
 -define(REASONS, [forbidden, 'bad-request', 'not-attached', 'no-decision', overload, crashed, answer]).
 -define(COUNTED, #{hits => 1, asked => 2, allowed => 3, denied => 4, passed => 5, bypassed => 6, evicted => 7,
                    discarded => 8, forbidden => 9, 'bad-request' => 10, 'not-attached' => 11, 'no-decision' => 12,
-                   overload => 13, crashed => 14, answer => 15}).
+                   overload => 13, crashed => 14, answer => 15, quiet => 16, revoked => 17, lost => 18, delegated => 19}).    % the last ones: on grid hosts only
 
 %% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
 -spec make(binary(), gen_mod:opts(), map()) -> guard().
@@ -33,7 +33,7 @@ make(Host, Options, Tables) ->
     Lasting = case persistent_term:get({?MODULE, Host}, none) of
                   none ->
                       #{waiting => mod_stanzagate_waiting:new(),
-                        counts => counters:new(map_size(?COUNTED), [write_concurrency]),
+                        counts => counters(),
                         journal => mod_stanzagate_journal:new()};
                   #{waiting := Waiting} = Old ->
                       (maps:with([counts, journal], Old))#{waiting => repaired(Waiting)}
@@ -99,15 +99,20 @@ attached(#{streams := Streams}) ->
 reasons() ->
     ?REASONS.
 
+%% @doc Counters of everything that is counted, at 0.
+-spec counters() -> counters:counters_ref().
+counters() ->
+    counters:new(map_size(?COUNTED), [write_concurrency]).
+
 %% @doc Count a stanza or a decision, by kind or by the reason for which it was refused.
--spec count(guard(), atom()) -> ok.
+-spec count(#{counts := counters:counters_ref(), _ => _}, atom()) -> ok.
 count(Guard, What) ->
     count(Guard, What, 1).
 
--spec count(guard(), atom(), non_neg_integer()) -> ok.
+-spec count(#{counts := counters:counters_ref(), _ => _}, atom(), non_neg_integer()) -> ok.
 count(#{counts := Counts}, What, Number) ->
     counters:add(Counts, maps:get(What, ?COUNTED), Number).
 
--spec counted(guard(), atom()) -> non_neg_integer().
+-spec counted(#{counts := counters:counters_ref(), _ => _}, atom()) -> non_neg_integer().
 counted(#{counts := Counts}, What) ->
     counters:get(Counts, maps:get(What, ?COUNTED)).

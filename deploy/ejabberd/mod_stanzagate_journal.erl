@@ -10,12 +10,12 @@
 -define(LINES, 10).    % a minute
 %% Each kind has the minute of its last line, and behind it the number of lines in that minute.
 -define(KINDS, #{forbidden => 1, 'bad-request' => 3, 'not-attached' => 5, 'no-decision' => 7, overload => 9,
-                 crashed => 11, answer => 13, disbelieved => 15, failed => 17}).
+                 crashed => 11, answer => 13, disbelieved => 15, failed => 17, quiet => 19, revoked => 21, lost => 23}).
 
 -opaque journal() :: atomics:atomics_ref().
--type guard() :: mod_stanzagate_guard:guard().
+-type guard() :: #{host := binary(), journal := journal(), _ => _}.    % of devices or of a grid host
 -type level() :: info | warning | error.
--type kind() :: mod_stanzagate_guard:reason() | disbelieved | failed.
+-type kind() :: mod_stanzagate_guard:reason() | mod_stanzagate_grid_filter:reason() | disbelieved | failed.
 
 -spec new() -> journal().
 new() ->

@@ -1,7 +1,7 @@
 %%% What plugin and component say to each other, in the namespace urn:stanzagate:policy:1. No state, no effects.
 -module(mod_stanzagate_policy).
 
--export([check/4, decision/2, flush/2, namespace/0]).
+-export([check/4, decision/2, flush/2, namespace/0, natural/1, well_formed/1]).
 -export_type([decision/0]).
 
 -include("xmpp.hrl").
@@ -73,6 +73,8 @@ bare({value, Text}) ->
     #jid{luser = User, lserver = Server, lresource = <<>>} = jid:decode(Text),
     {User, Server}.
 
+%% @doc What a reader returns, unless it does not find what it expects.
+-spec well_formed(fun(() -> Read)) -> {ok, Read} | malformed.
 well_formed(Read) ->
     try
         {ok, Read()}
@@ -89,6 +91,8 @@ milliseconds(Text) ->
             1000 * natural(Whole) + natural(binary:part(<<Decimals/binary, "00">>, 0, 3))
     end.
 
+%% @doc A number as it is written: digits and nothing else, and not too many; anything else is an error.
+-spec natural(binary()) -> non_neg_integer().
 natural(Text) when byte_size(Text) > 0, byte_size(Text) =< ?DIGITS ->
     true = lists:all(fun(Digit) -> Digit >= $0 andalso Digit =< $9 end, binary_to_list(Text)),
     binary_to_integer(Text).

@@ -4,7 +4,8 @@
 %%% not escape. The name of a session is ejabberd's own, so it lasts as long as the session, whatever becomes of us.
 -module(mod_stanzagate_sessions).
 
--export([all/1, authenticated/3, count/1, described/2, down/2, new/0, opened/1, present/1, sequence/1, up/2]).
+-export([all/1, authenticated/3, count/1, described/2, down/2, find/2, fingerprint/1, matching/2, new/0, opened/1, present/1,
+         sequence/1, session/1, up/2]).
 -export_type([book/0, session/0]).
 
 -include("xmpp.hrl").
@@ -34,6 +35,8 @@ described(#{sid := _, jid := _} = State, {stanzagate, describe}) -> {stop, opene
 described(State, {stanzagate, describe}) -> {stop, State};
 described(State, _) -> State.
 
+%% @doc What is told of a session, read in its own process.
+-spec session(ejabberd_c2s:state()) -> session().
 session(#{sid := Sid, jid := Jid, socket := Socket} = State) ->
     Session = #{sid => Sid, jid => mod_stanzagate_payload:prepared(Jid)},
     maps:merge(Session, maps:merge(mechanism(State), certificate(Socket))).
@@ -81,6 +84,14 @@ up(#{sid := Sid} = Session, #book{sessions = Sessions} = Book) ->
                                                monitors = Monitors#{monitor(process, Process) => Sid}})
     end.
 
+%% @doc The session that a monitor is for.
+-spec find(reference(), book()) -> {ok, session()} | error.
+find(Monitor, #book{monitors = Monitors, sessions = Sessions}) ->
+    case Monitors of
+        #{Monitor := Sid} -> maps:find(Sid, Sessions);
+        _ -> error
+    end.
+
 %% @doc A process that was monitored has ended; the event to send, if it was a session's.
 -spec down(reference(), book()) -> {xmlel() | none, book()}.
 down(Monitor, #book{monitors = Monitors, sessions = Sessions} = Book) ->
@@ -96,6 +107,11 @@ event(Event, Session, #book{sequence = Last} = Book) ->
     Next = Last + 1,
     Numbered = [{<<"xmlns">>, mod_stanzagate_policy:namespace()}, {<<"seq">>, integer_to_binary(Next)}],
     {element(Event, Session, Numbered), Book#book{sequence = Next}}.
+
+%% @doc The sessions that are as somebody wants them.
+-spec matching(fun((session()) -> boolean()), book()) -> [session()].
+matching(Wanted, #book{sessions = Sessions}) ->
+    lists:filter(Wanted, maps:values(Sessions)).
 
 %% @doc The number of the last event.
 -spec sequence(book()) -> non_neg_integer().
@@ -125,6 +141,10 @@ name({{Mega, Seconds, Unique}, Process}) ->
 since({{Mega, Seconds, _}, _}) ->
     integer_to_binary(Mega * 1000000 + Seconds).
 
+%% @doc The SHA-256 of a session's client certificate in hex; of a certificate likewise.
+-spec fingerprint(session() | binary()) -> binary() | none.
+fingerprint(#{certificate := Der}) -> fingerprint(Der);
+fingerprint(#{}) -> none;
 fingerprint(Der) ->
     string:lowercase(binary:encode_hex(crypto:hash(sha256, Der))).
 
