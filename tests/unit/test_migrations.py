@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import component
+import grid
 from component.base.store import DatabaseError, Store, metadata
 from stanzagate import migrations
 
@@ -20,8 +21,9 @@ URL = "sqlite:///gate.db"
 
 @pytest.fixture(autouse=True, scope="module")
 def every_table() -> None:
-    for module in pkgutil.walk_packages(component.__path__, "component."):
-        importlib.import_module(module.name)
+    for package in (component, grid):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
 
 
 def test_declared_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
