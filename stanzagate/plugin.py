@@ -13,6 +13,9 @@ from stanzagate.config import ServerKind
 from stanzagate.render import deploy_folder
 
 MODULE = "mod_stanzagate"
+MODULES = (MODULE, f"{MODULE}_broker", f"{MODULE}_grid")
+"""Prosody's: of a host of devices, of the pubsub service, of the host of grid nodes; the first one's parts are shared."""
+
 COMPILER = "compile"
 CACHE_SIZE = 100_000
 _COMPILE_TIMEOUT_S = 120.0
@@ -44,7 +47,7 @@ def sources(kind: ServerKind) -> tuple[Path, ...]:
     """The plugin's files, relative to ``deploy/``; for ejabberd the script that compiles them, too."""
     root = deploy_folder()
     found = (
-        (root / "prosody" / MODULE).glob("*.lua")
+        [path for module in MODULES for path in (root / "prosody" / module).glob("*.lua")]
         if kind is ServerKind.PROSODY
         else [*(root / "ejabberd").glob(f"{MODULE}*.erl"), root / "ejabberd" / COMPILER]
     )

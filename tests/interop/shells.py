@@ -62,30 +62,28 @@ async def bypassed(sandbox: Sandbox, host: str) -> AsyncIterator[None]:
         await asyncio.to_thread(bypass, sandbox, host, 0)
 
 
-def reload_plugin(sandbox: Sandbox, host: str) -> None:
+def reload_plugin(sandbox: Sandbox, host: str, module: str = "stanzagate") -> None:
     """Unload the plugin and load it again."""
     if sandbox.kind == "prosody":
-        prosody(sandbox, f'module:reload("stanzagate", "{host}")')
+        prosody(sandbox, f'module:reload("{module}", "{host}")')
     else:
-        erlang(
-            sandbox, f'[gen_mod:Do(<<"{host}">>, mod_stanzagate) || Do <- [stop_module_keep_config, start_module]]'
-        )
+        erlang(sandbox, f'[gen_mod:Do(<<"{host}">>, mod_{module}) || Do <- [stop_module_keep_config, start_module]]')
 
 
-def load_plugin(sandbox: Sandbox, host: str) -> None:
+def load_plugin(sandbox: Sandbox, host: str, module: str = "stanzagate") -> None:
     """Have a host be guarded, by what its configuration says."""
     if sandbox.kind == "prosody":
-        prosody(sandbox, f'module:load("stanzagate", "{host}")')
+        prosody(sandbox, f'module:load("{module}", "{host}")')
     else:
-        erlang(sandbox, f'gen_mod:start_module(<<"{host}">>, mod_stanzagate)')
+        erlang(sandbox, f'gen_mod:start_module(<<"{host}">>, mod_{module})')
 
 
-def unload_plugin(sandbox: Sandbox, host: str) -> None:
+def unload_plugin(sandbox: Sandbox, host: str, module: str = "stanzagate") -> None:
     """Have a host be as it was without us."""
     if sandbox.kind == "prosody":
-        prosody(sandbox, f'module:unload("stanzagate", "{host}")')
+        prosody(sandbox, f'module:unload("{module}", "{host}")')
     else:
-        erlang(sandbox, f'gen_mod:stop_module_keep_config(<<"{host}">>, mod_stanzagate)')
+        erlang(sandbox, f'gen_mod:stop_module_keep_config(<<"{host}">>, mod_{module})')
 
 
 @contextlib.contextmanager

@@ -145,12 +145,12 @@ async def test_only_controller_broker_and_server_reach_a_node_that_is_not_active
 async def test_a_change_of_state_is_in_force_when_it_is_confirmed(server: Sandbox) -> None:
     async with controller(server) as grid, online(server, "soc1") as soc1, online(server, "soc2") as soc2:
         await grid.node("soc2", "active")
-        for _ in range(3):
+        for turn in range(3):
             await grid.node("soc1", "active")
             await soc1.send_raw(f"<message type='chat' id='in' to='{soc2.jid}'><body>b</body></message>")
             await grid.node("soc1", "disabled")
-            await soc1.send_raw(f"<message type='chat' id='out' to='{soc2.jid}'><body>b</body></message>")
-            await refusal(soc1, "out")
+            await soc1.send_raw(f"<message type='chat' id='out{turn}' to='{soc2.jid}'><body>b</body></message>")
+            assert await refusal(soc1, f"out{turn}") == FORBIDDEN
         await caught_up(soc2, "end")
         assert set(messages(soc2)) <= {"in"}
 

@@ -24,27 +24,36 @@ from tests.interop.realgate import Passage, lost, real_gate
 from tests.interop.scene import asked, scene
 from tests.interop.shells import bypassed, load_plugin, reconfigured, unload_plugin
 
-MODULES = 'modules_enabled = { "stanzagate_external" }'
-SECTION = "append_host_config:\n"
+LOADED = (
+    "mod_stanzagate_grid:    # nodes reach the controller and the broker alone until they are active\n"
+    f'        component: "controller.{GRID}"\n        broker: "pubsub.{GRID}"\n'
+)
+OPTION = 'stanzagate_component = "%s"\n\tstanzagate_broker'
 ADDED = {
-    "prosody": (MODULES, f'{MODULES[:-2]}, "stanzagate" }}\n\tstanzagate_component = "{GATE}"'),
-    "ejabberd": (SECTION, f"{SECTION}  {GRID}: {{modules: {{mod_stanzagate: {{component: {GATE}}}}}}}\n"),
+    "prosody": (('"stanzagate_grid"', '"stanzagate"'), (OPTION % f"controller.{GRID}", OPTION % GATE)),
+    "ejabberd": ((LOADED, f'mod_stanzagate:\n        component: "{GATE}"\n'),),
 }
+"""A host has one guard only: here that of devices, in the place of that of nodes."""
 NODE = f"soc1@{GRID}/tr069"
 
 
 @pytest.fixture(scope="module")
 def both(server: Sandbox) -> Iterator[Sandbox]:
     """The server with the plugin on a second host, added as an administrator would."""
-    with reconfigured(server, ADDED[server.kind]):
-        if server.kind == "ejabberd":  # it has loaded the module by itself
+    if server.kind == "ejabberd":
+        with reconfigured(server, *ADDED[server.kind]):  # it changes the modules by itself
             yield server
-            return
-        load_plugin(server, GRID)
-        try:
-            yield server
-        finally:
-            unload_plugin(server, GRID)
+        return
+    unload_plugin(server, GRID, "stanzagate_grid")
+    try:
+        with reconfigured(server, *ADDED[server.kind]):
+            load_plugin(server, GRID)
+            try:
+                yield server
+            finally:
+                unload_plugin(server, GRID)
+    finally:
+        load_plugin(server, GRID, "stanzagate_grid")
 
 
 @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@
 --    decisions    the cache                                              sessions   what it is told about clients
 --    checks       asking, queues, limits                                 link       whether it is there
 --    turns        whose check is sent next                               outgoing   the last look at what clients get
+--    orders       what components may tell and ask the hosts that we guard
 --
 -- Options: stanzagate_component, stanzagate_mode ("enforce" or "log-only", which decides and logs but lets everything
 -- through at once), stanzagate_guard ("connection-requests", or "everything": who is not allowed may not send devices
@@ -296,7 +297,7 @@ local function protected(f)
 	end
 end
 
-local tell_status = protected(function () control:tell_status(); end);
+local tell_status = protected(function () control.orders:tell_status(); end);
 
 bypass = module:require "bypass".new(function ()
 	checks:fail_all("no-decision");
@@ -312,8 +313,8 @@ checks = checking.new {
 sessions = module:require "sessions".new(host, component, module.saved_state and module.saved_state.seq or 0,
 	function (message) link:send(message); end);
 control = module:require "control".new {
-	cache = cache, checking = checking, checks = checks, counters = counters, decisions = decisions, link = link,
-	note = note, sessions = sessions, status = status,
+	make_orders = module:require "orders".new, cache = cache, checking = checking, checks = checks,
+	counters = counters, decisions = decisions, link = link, note = note, sessions = sessions, status = status,
 };
 local outgoing = module:require "outgoing".new {
 	note = note, payload = payload, refuse = refuse, is_open = function () return log_only or bypass.left > 0; end,

@@ -16,8 +16,13 @@ local direction, before_smacks = "stanzas/out", -998;
 local outgoing = {};
 local outgoing_mt = { __index = outgoing };
 
--- `payload`: the library. `is_open()`: whether everything may leave. `refuse(stanza, reason)`: drops a stanza.
--- `note(level, kind, …)`.
+-- `filter(stanza, session)` returns what is sent in the place of a stanza, or nil.
+local function with(filter)
+	return setmetatable({ filter = filter, sessions = setmetatable({}, { __mode = "k" }) }, outgoing_mt);
+end
+
+-- The filter of a host of devices. `payload`: the library. `is_open()`: whether everything may leave.
+-- `refuse(stanza, reason)`: drops a stanza. `note(level, kind, …)`.
 local function new(parts)
 	local within, normal_form = parts.payload.within, parts.payload.normal_form;
 	local is_open, refuse, note = parts.is_open, parts.refuse, parts.note;
@@ -34,7 +39,7 @@ local function new(parts)
 		return nil;
 	end
 
-	return setmetatable({ filter = filter, sessions = setmetatable({}, { __mode = "k" }) }, outgoing_mt);
+	return with(filter);
 end
 
 function outgoing:guard(session)
@@ -56,4 +61,4 @@ function outgoing:finish()
 	for session in pairs(self.sessions) do filters.remove_filter(session, direction, self.filter); end
 end
 
-return { new = new };
+return { new = new, with = with };

@@ -25,10 +25,26 @@ local function base64_of(certificate)
 	return (certificate:pem():gsub("%-%-%-%-%-[^\n]*%-%-%-%-%-", ""):gsub("%s", ""));
 end
 
--- SHA-256 of the client's TLS certificate, and the certificates that it sent, its own first; nil without TLS.
-local function certificates_of(session)
+local function certificate_of(session)
 	local socket = session.conn and session.conn.socket and session.conn:socket();
-	local certificate = socket and socket.getpeercertificate and socket:getpeercertificate();
+	return socket and socket.getpeercertificate and socket:getpeercertificate(), socket;
+end
+
+local function digest_of(certificate)
+	return certificate:digest("sha256"):lower();
+end
+
+-- SHA-256 of the client's TLS certificate, also before it has authenticated or when its connection is lost; nil
+-- without one.
+local function fingerprint_of(session)
+	local record = session.stanzagate_session;
+	local certificate = certificate_of(session);
+	return certificate and digest_of(certificate) or record and record.fingerprint;
+end
+
+-- Its fingerprint and the certificates that the client sent, its own first; nil without one.
+local function certificates_of(session)
+	local certificate, socket = certificate_of(session);
 	if not certificate then return nil; end
 	local chain = {};
 	for _, sent in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
@@ -36,7 +52,7 @@ local function certificates_of(session)
 	end
 	local own = base64_of(certificate);
 	if chain[1] ~= own then table.insert(chain, 1, own); end
-	return certificate:digest("sha256"):lower(), chain;
+	return digest_of(certificate), chain;
 end
 
 local function element_of(record, event)
@@ -112,4 +128,4 @@ function sessions:tell_all()
 	self.send(self:message(self:snapshot()));
 end
 
-return { new = new };
+return { new = new, fingerprint_of = fingerprint_of };

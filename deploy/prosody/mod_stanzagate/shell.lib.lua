@@ -4,7 +4,8 @@ local ipairs, next, pairs, tonumber, tostring = ipairs, next, pairs, tonumber, t
 local concat, sort, format = table.concat, table.sort, string.format;
 
 local environment = module:shared("/*/admin_shell/env");
-local guards = module:shared("/*/stanzagate/guards"); -- host → { status(), bypass(minutes) }
+-- host → { status(), bypass(minutes), describe(line, status) }; the last one for what is no host of devices
+local guards = module:shared("/*/stanzagate/guards");
 
 local commands = {};
 
@@ -29,15 +30,7 @@ local function refusals_of(found)
 	return #refused > 0 and concat(refused, ", ") or "none";
 end
 
-local function describe(print, host, found)
-	local function line(name, ...)
-		print(format("  %-10s %s", name, format(...)));
-	end
-	print(host);
-	line("mode", "%s", mode_of(found));
-	line("guard", "%s", found.guard);
-	line("component", "%s, %s", found.component or "none configured", found.attached and "attached" or "NOT ATTACHED");
-	line("epoch", "%d", found.epoch);
+local function describe_devices(line, found)
 	line("cached", "%d decisions of at most %d, %d pushed out so far", found.cached, found.cache_size, found.evicted);
 	line("checks", "%d in flight", found.checks);
 	line("held", "%d stanzas", found.held);
@@ -47,13 +40,26 @@ local function describe(print, host, found)
 	line("hits", "%d decided from the cache", found.hits);
 	line("asked", "%d: allowed %d, denied %d, not believed or outdated %d",
 		found.asked, found.allowed, found.denied, found.discarded);
+end
+
+local function describe(print, host, guard)
+	local found = guard.status();
+	local function line(name, ...)
+		print(format("  %-10s %s", name, format(...)));
+	end
+	print(host);
+	line("mode", "%s", mode_of(found));
+	line("guard", "%s", found.guard);
+	line("component", "%s, %s", found.component or "none configured", found.attached and "attached" or "NOT ATTACHED");
+	if found.epoch then line("epoch", "%d", found.epoch); end
+	(guard.describe or describe_devices)(line, found);
 	line("refused", "%s", refusals_of(found));
 end
 
 function commands:status(host)
 	local found = hosts_of(host);
 	if #found == 0 then return false, host and tostring(host) .. " is not guarded" or "No host is guarded"; end
-	for _, name in ipairs(found) do describe(self.session.print, name, guards[name].status()); end
+	for _, name in ipairs(found) do describe(self.session.print, name, guards[name]); end
 	return true, format("%d guarded host%s", #found, #found == 1 and "" or "s");
 end
 

@@ -1,0 +1,115 @@
+-- Stanzagate: who of the grid host reaches whom.
+--
+-- A node that is not active has the controller, the broker's control plane, its own account and the server, and nobody
+-- else, in both directions. A session that has logged out (it is "quiet") reaches no more either, but is reached. The
+-- events of a topic that a node has lost do not reach it. Each function here returns nil when a stanza may go on, or
+-- the reason why it may not.
+
+local jid_bare, jid_split = require "util.jid".bare, require "util.jid".split;
+
+local hosts = prosody.hosts;
+
+local pairs, setmetatable = pairs, setmetatable;
+
+local xmlns_pubsub = "http://jabber.org/protocol/pubsub";
+
+local reach = {};
+local reach_mt = { __index = reach };
+
+-- `host`, `component`, `broker`: domains. `ledger`; the libraries `events` and `is_lost` of that of the ledger.
+local function new(parts)
+	return setmetatable(parts, reach_mt);
+end
+
+-- Why a node, by this session of it or whatever speaks for it, may not do as it likes.
+function reach:restriction(origin, username)
+	if not self.ledger:is_active(username) then return "forbidden"; end
+	local quiet = origin.stanzagate_quiet;
+	return quiet and quiet.on and "quiet" or nil;
+end
+
+local function publishes(stanza)
+	for _, child in pairs(stanza.tags) do
+		if child.attr.xmlns == xmlns_pubsub and child.name == "pubsub" then
+			for _, verb in pairs(child.tags) do
+				if verb.name == "publish" then return true; end
+			end
+		end
+	end
+	return false;
+end
+
+-- What a client of this host sends.
+function reach:sent(origin, stanza)
+	local why = self:restriction(origin, origin.username);
+	if not why then return nil; end
+	local to = stanza.attr.to;
+	local node, domain = jid_split(to);
+	if not to or node == origin.username and domain == self.host then
+		return publishes(stanza) and why or nil;
+	elseif domain == self.component or domain == self.host and not node then
+		return nil;
+	elseif domain == self.broker then
+		return publishes(stanza) and why or nil;
+	end
+	return why;
+end
+
+-- Whether a stanza with an address of `domain` came from there: an address alone proves nothing.
+local function is_from(origin, domain)
+	return origin == hosts[domain] or origin.host == domain and origin.type == "component";
+end
+
+-- What arrives at an account of this host, from whomever.
+function reach:arriving(origin, stanza)
+	local to, from = stanza.attr.to, stanza.attr.from;
+	if not to or not from then return nil; end -- the client's own account; the server
+	local receiver = jid_split(to);
+	local sender, domain = jid_split(from);
+	if domain == self.host then
+		if not sender or sender == receiver then return nil; end
+		local why = self:restriction(origin, sender);
+		if why then return why; end
+	elseif domain and (domain == self.component or domain == self.broker) and is_from(origin, domain) then
+		return domain == self.broker and self:loss(receiver, stanza) or nil;
+	end
+	return not self.ledger:is_active(receiver) and "stranger" or nil;
+end
+
+-- What goes anywhere else in the name of an account of this host: the server broadcasts presence, for example.
+function reach:departing(origin, stanza)
+	local from = stanza.attr.from;
+	local sender, domain = jid_split(from);
+	if domain ~= self.host or not sender then return nil; end
+	return self:restriction(origin, sender);
+end
+
+-- "lost" if a stanza has an event of a topic that the node has lost.
+function reach:loss(name, stanza)
+	local losses = self.ledger:losses(name);
+	if not losses or stanza.name ~= "message" then return nil; end
+	local is_lost = self.is_lost;
+	local function dropped(node, stamp) return is_lost(losses, node, stamp); end
+	return self.events.any(stanza, self.host, dropped) and "lost" or nil;
+end
+
+-- What is about to be written into a client's stream: the last look. What was stored or kept goes by here only.
+function reach:leaving(session, stanza)
+	local attr, username = stanza.attr, session.username;
+	if attr.xmlns or not username then return nil; end -- not a stanza; before authentication there are none
+	if not self.ledger:is_active(username) and attr.from then
+		local sender, domain = jid_split(attr.from);
+		local ours = domain == self.component or domain == self.broker
+			or domain == self.host and (not sender or sender == username);
+		if not ours then return "stranger"; end
+	end
+	return self:loss(username, stanza);
+end
+
+-- The name of a node in the ledger: of an account, or of one of another domain.
+function reach:name_of(jid)
+	local node, domain = jid_split(jid);
+	return domain == self.host and node or jid_bare(jid);
+end
+
+return { new = new };
