@@ -1,19 +1,263 @@
-"""The XMPP-Grid controller: its parts, and the order of things between them."""
+"""The XMPP-Grid controller: its parts, and the order of things between them. Nothing else.
+
+stanza → enforcement   what the in-server plugin of the grid host tells: sessions, status
+       → desk          requests of the draft, sent to the controller (seed 004 §2.6)
+       → broker        requests of RFC 8600, sent to the broker: the plugin on the pubsub host hands them on
+       → incidents     XEP-0268
+
+request → admission (who is it?) → judge (may he?) → registries (what is there, on disk)
+        → effects (plugin, server) → answer
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from component.base.audit import Audit
+from component.base.clientsessions import ClientSession
+from component.base.enforcement import Decision, Enforcement, NoDecision
+from component.base.errors import StanzagateError
+from component.base.guardedhost import ModeListener
+from component.base.jid import Jid
+from component.base.link import Link, Spawn
+from component.base.pluginstatus import Guard, PluginMode
+from component.base.store import Store
+from grid.access import Access
+from grid.accounts import Accounts
+from grid.admission import Admission
+from grid.alerts import Alert, AlertKind, Alerts
+from grid.authority import NodeAuthority
+from grid.broker import Broker
+from grid.dataplane.host import Orders, PluginHost, disconnect_order, lost_order, node_order, revoked_order
+from grid.dataplane.programmer import Programmer
+from grid.dataplane.pubsub import PubSub
+from grid.dataplane.report import Report
+from grid.dataplane.users import Users
+from grid.desired import Desired
+from grid.desk import Desk
+from grid.effects import Effects
+from grid.entrance import Entrance
+from grid.epochs import Epochs
+from grid.honey import Honey
+from grid.judge import Judge
+from grid.limits import Limiter
+from grid.losses import Losses
+from grid.model import Right
+from grid.payloads import Schemas
+from grid.presence import Providers
+from grid.queues import Queues
+from grid.sessions import Sessions
+from grid.settings import GridSettings
+from grid.topics import Topics
 
-@dataclass
+log = logging.getLogger(__name__)
+
+ACTOR = "stanzagate"
+"""Who did it, in the record, when nobody asked for it."""
+
+
 class Grid:
-    """The parts of one grid, for the admin API."""
+    """One grid: all its parts, each made with what it needs.
 
-    accounts: Any
-    authority: Any
-    access: Any
-    topics: Any
-    programmer: Any
-    sessions: Any
-    alerts: Any
+    :param secret: of the component.
+    :param server: address of the XMPP server.
+    :param spawn: starts a background task.
+    :param on_mode: told when the plugin on the grid host is in another mode.
+    :param software: slixmpp plugins for service questions about the controller itself.
+    """
+
+    def __init__(
+        self,
+        settings: GridSettings,
+        secret: str,
+        server: str,
+        store: Store,
+        audit: Audit,
+        *,
+        spawn: Spawn,
+        on_mode: ModeListener,
+        software: dict[str, dict[str, Any]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self._spawn = spawn
+        self._audit = audit
+        self.epochs = Epochs(store)
+        self.alerts = Alerts(settings.alerts, note=audit.note, sender=settings.jid, now=clock)
+        self.sessions = Sessions(clock)
+        self.losses = Losses(store, self.epochs)
+        self._registries(store, audit, clock)
+        self.link = Link(
+            settings.jid, secret, server, settings.component_port,
+            on_stanza=self._received, spawn=spawn, name="grid", plugins=software,
+        )  # fmt: skip
+        self._data_plane(on_mode, clock)
+        self._front(audit)
+        self.alerts.attach(self.link)
+        self.sessions.on_up.append(self._session)
+
+    def _registries(self, store: Store, audit: Audit, clock: Callable[[], float]) -> None:
+        settings = self.settings
+        self.accounts = Accounts(
+            store, audit, self.epochs, settings=settings, alert=self.alerts.raise_, rights=self._rights,
+            revoked=self._is_revoked, clock=clock,
+        )  # fmt: skip
+        self.authority = NodeAuthority(
+            store, audit, self.epochs, settings=settings, bindings=self.accounts.bindings, rights=self._rights,
+            clock=clock,
+        )  # fmt: skip
+        self.schemas = Schemas()
+        self.topics = Topics(store, audit, self.epochs, schemas=self.schemas, clock=clock)
+        self.access = Access(
+            store, audit, self.epochs, node=self.accounts.get, members=self.accounts.members,
+            topics=self.topics.all, topic=self.topics.get, roles=settings.roles, clock=clock,
+        )  # fmt: skip
+
+    def _rights(self, jid: str) -> Sequence[Right]:
+        return self.access.rights(jid)
+
+    def _is_revoked(self, fingerprint: str) -> bool:
+        return self.authority.is_revoked(fingerprint)
+
+    def _data_plane(self, on_mode: ModeListener, clock: Callable[[], float]) -> None:
+        settings = self.settings
+        self.plugin = PluginHost(
+            Orders(
+                lambda: self.epochs.current,
+                (
+                    lambda epoch: (node_order(jid, state, n) for n, jid, state in self.accounts.changes_since(epoch)),
+                    lambda epoch: (revoked_order(print_, n) for n, print_ in self.authority.revocations_since(epoch)),
+                    lambda epoch: (
+                        lost_order(jid, topic, n, regained=back) for n, jid, topic, back in self.losses.since(epoch)
+                    ),
+                ),
+            )
+        )
+        self.enforcement = Enforcement(
+            [settings.host], _nothing_to_check, self.sessions, guard=Guard.EVERYTHING, ttl=1.0, stale=1.0,
+            on_mode=on_mode, catch_up=self.plugin.catch_up, clock=clock,
+        )  # fmt: skip
+        self.enforcement.attach(self.link)
+        self.plugin.attach(self.enforcement.hosts[settings.host], self.link)
+        self.pubsub = PubSub(self.link, settings.pubsub)
+        self.users = Users(self.link, settings.host)
+        desired = Desired(self.accounts, self.topics, self.access)
+        self.programmer = Programmer(
+            self.pubsub, self.users, desired, lost=self._lost, note_account=self.accounts.note_account,
+            on_report=self._reconciled, interval=settings.reconcile,
+        )  # fmt: skip
+
+    def _front(self, audit: Audit) -> None:
+        settings = self.settings
+        self.honey = Honey(self.alerts.raise_, self.topics.honeytokens)
+        self.judge = Judge(self.access, self.topics, audit, self.honey)
+        self.limiter = Limiter(settings.limits, time.monotonic, alert=self.alerts.raise_, overrun=self._overrun)
+        self.admission = Admission(settings, self.accounts, self.sessions, self.limiter, self._reported)
+        self.providers = Providers(self.link, self.topics, self.judge, self.sessions)
+        self.desk = Desk(
+            admission=self.admission, accounts=self.accounts, topics=self.topics, judge=self.judge,
+            sessions=self.sessions, programmer=self.programmer, plugin=self.plugin, providers=self.providers,
+            link=self.link, audit=audit, epoch=lambda: self.epochs.current, limit=settings.limits.result,
+        )  # fmt: skip
+        self.broker = Broker(
+            settings, self.admission, self.topics, self.judge, self.desk, self.pubsub, self.schemas, audit
+        )
+        self.queues = Queues(self._spawn)
+        self.entrance = Entrance(settings, self.link, self.admission, self.desk, self.broker, self.queues)
+
+    def _listen(self) -> None:
+        effects = Effects(
+            self.accounts, self.topics, self.access, self.sessions, self.programmer, self.plugin, self.limiter,
+            self.entrance.notify,
+        )  # fmt: skip
+        self.accounts.listeners.append(effects.node_changed)
+        self.topics.listeners.append(effects.topic_changed)
+        self.access.listeners.append(effects.access_changed)
+        self.authority.listeners.append(self._revoked)
+
+    # What happens
+
+    def _received(self, stanza: Any) -> bool:
+        return self.enforcement.handle(stanza) or self.entrance.handle(stanza)
+
+    def _reported(self) -> bool:
+        return self.enforcement.hosts[self.settings.host].mode not in (PluginMode.ABSENT, PluginMode.UNKNOWN)
+
+    def _reconciled(self, report: Report) -> None:
+        """Record what was put right; what was done behind our back is an alert."""
+        repairs = sum(report.counts.values())
+        if not repairs and not report.failed and not report.made_good:
+            return
+        detail = {
+            "repairs": {str(kind): count for kind, count in report.counts.items()}, "lines": list(report.lines[:50]),
+            "made_good": report.made_good, "failed": list(report.failed[:50]), "complete": report.complete,
+        }  # fmt: skip
+        self._audit.note(ACTOR, "reconcile.done", self.settings.pubsub, detail)
+        if repairs:
+            text = f"{repairs} things at the server were not as they should be, and were put right."
+            self.alerts.raise_(Alert(AlertKind.DRIFT, self.settings.pubsub, text, {"repairs": repairs}))
+
+    async def _lost(self, jid: str, topic: str, regained: bool) -> None:
+        if await self.losses.note(jid, topic, regained=regained):
+            await self.plugin.obey()
+
+    async def _revoked(self, _change: object) -> None:
+        await self.plugin.obey()
+        for session in list(self.sessions.all()):
+            if session.fingerprint and self.authority.is_revoked(session.fingerprint):
+                await self.plugin.tell(disconnect_order(session.jid.full, "The certificate was revoked."))
+
+    def _session(self, session: ClientSession) -> None:
+        """A certificate that was revoked must not be connected; the plugin may have been told a moment too late."""
+        if session.fingerprint and self.authority.is_revoked(session.fingerprint):
+            self.alerts.raise_(
+                Alert(AlertKind.REVOKED_CERTIFICATE, session.jid.bare, "A revoked certificate got in.")
+            )
+            order = disconnect_order(session.jid.full, "The certificate was revoked.")
+            self._spawn("grid.disconnect", self._quietly(self.plugin.tell(order)))
+
+    def _overrun(self, jid: str) -> None:
+        self._spawn("grid.disable", self._quietly(self.accounts.disable(ACTOR, jid, reason="asked too often")))
+
+    async def _quietly(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except StanzagateError as error:
+            log.warning("%s", error)
+
+    # Life
+
+    async def load(self) -> None:
+        """Read everything; nothing is served before."""
+        await self.epochs.load()
+        fresh = self.epochs.current == 0
+        for part in (self.accounts, self.authority, self.topics, self.access, self.losses):
+            await part.load()
+        self.topics.standing = self.access.standing
+        if fresh:
+            self.programmer.owed.update(topic.name for topic in self.topics.all())
+        self._listen()  # not before: what is there already is for the reconciliation
+
+    def background(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
+        """What runs while the grid does: name and coroutine."""
+        self.alerts.raise_(Alert(AlertKind.RESTART, self.settings.jid, "The controller has started."))
+        return (
+            ("grid.alerts", self.alerts.run()),
+            ("grid.link", self.link.run()),
+            ("grid.plugin", self.enforcement.run()),
+            ("grid.programmer", self.programmer.run()),
+            ("grid.authority", self.authority.run()),
+        )
+
+    async def drain(self, timeout: float) -> None:
+        """Answer what is outstanding and close the link."""
+        self.entrance.draining = True
+        await self.link.drain(timeout)
+        await self.alerts.drain(timeout)
+
+
+def _nothing_to_check(requester: Jid, device: Jid, mode: PluginMode) -> Decision:
+    raise NoDecision("The grid host asks for no decisions.")

@@ -32,6 +32,7 @@ from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
 from component.gate.suggest import Observations
+from grid.controller import Grid
 from stanzagate import __version__, migrations
 from stanzagate.admin.app import create_app
 from stanzagate.admin.server import AdminServer
@@ -41,6 +42,7 @@ from stanzagate.backup import Deployment
 from stanzagate.config import STDIN, Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
 from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy
+from stanzagate.observe_grid import observe_grid
 from stanzagate.placing import recover
 
 log = logging.getLogger("stanzagate")
@@ -119,6 +121,7 @@ class Parts:
         self.gateway.attach(self.link)
         self.enforcement.attach(self.link)
         self.policy.listeners.append(obedience(self.enforcement))
+        self.grid = self._grid(path)
         self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self.policy.members, spawn=spawn)
         self.admin = self._admin(path)
 
@@ -139,6 +142,18 @@ class Parts:
             spawn=self._spawn, name="gate", plugins={"xep_0030": {}, "xep_0092": software, "xep_0199": {}},
         )  # fmt: skip
 
+    def _grid(self, path: Path) -> Grid | None:
+        settings = self._config.grid
+        if settings is None:
+            return None
+        secret = read_secret(path, "grid.secret", settings.secret)
+        software = {"software_name": "Stanzagate", "version": __version__}
+        return Grid(
+            settings, secret, self._config.server.host, self.store, self.audit, spawn=self._spawn,
+            on_mode=mode_recorder(self.audit, self.store, self._spawn),
+            software={"xep_0092": software, "xep_0199": {}},
+        )  # fmt: skip
+
     def _admin(self, path: Path) -> AdminServer:
         settings = self._config.admin
         metrics = Metrics()
@@ -146,10 +161,13 @@ class Parts:
         observe_gateway(metrics, self.gateway)
         observe_plugins(metrics, self.enforcement)
         observe_policy(metrics, self.policy, self.audit)
+        if self.grid is not None:
+            observe_grid(metrics, self.grid)
         self.services = Services(
             policy=self.policy, devices=self.devices, observations=self.observations, gateway=self.gateway,
             link=self.link, enforcement=self.enforcement, campaigns=self.campaigns, audit=self.audit,
             store=self.store, deployment=Deployment.of(path), metrics=metrics, version=__version__,
+            grid=self.grid,
         )  # fmt: skip
         tokens = {
             name: (read_secret(path, f"admin.tokens.{name}", token.secret()), token.role)
@@ -162,6 +180,8 @@ class Parts:
         self.admin.open()  # a port that is taken is said before anything starts
         await self.policy.load()
         await self.campaigns.recover()
+        if self.grid is not None:
+            await self.grid.load()
         for name, coroutine in (
             ("audit", self.audit.run()),
             ("policy.expiry", self.policy.run_expiry()),
@@ -169,15 +189,20 @@ class Parts:
             ("devices.tidy", self.devices.tidy()),
             ("gate.link", self.link.run()),
             ("gate.plugins", self.enforcement.run()),
+            *(self.grid.background() if self.grid is not None else ()),
             ("admin", self.admin.run()),
         ):
             self._background.append(self._spawn(name, coroutine))
         await stop.wait()
         log.info("Draining: what is outstanding is answered, nothing new is taken.")
         self.gateway.draining = True
-        await self.link.drain(self._config.gate.answer_timeout + 1)
+        await asyncio.gather(self.link.drain(self._config.gate.answer_timeout + 1), self._drain_grid())
         await self.admin.stop()
         await self.audit.flush()
+
+    async def _drain_grid(self) -> None:
+        if self.grid is not None:
+            await self.grid.drain(self._config.gate.answer_timeout + 1)
 
     def cancel(self) -> None:
         """End everything that runs in the background."""

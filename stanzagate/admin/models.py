@@ -383,6 +383,7 @@ class VerificationOut(BaseModel):
 class HealthOut(BaseModel):
     """Whether everything is up.
 
+    :ivar grid: the grid controller's attachment; null without a grid.
     :ivar database: ``failing`` when it cannot be read, or when the last change could not be written.
     :ivar plugins: the mode of the in-server plugin on each guarded host (``enforce``, ``log-only``, ``bypass``),
         ``absent`` when there is none, ``unknown`` while nobody can say.
@@ -390,6 +391,7 @@ class HealthOut(BaseModel):
 
     status: Literal["ok", "degraded"]
     gate: Literal["attached", "detached"]
+    grid: Literal["attached", "detached"] | None
     policy: Literal["available", "unavailable"]
     database: Literal["ok", "failing"]
     plugins: dict[str, PluginMode]

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from component.base.errors import StanzagateError, Unreachable
+from stanzagate.plugin import Mode
 from stanzagate.sandbox.accounts import ACS_DOMAIN
 from stanzagate.sandbox.plan import GATE, Layout, Plan
 from stanzagate.sockets import short_name
@@ -29,9 +30,12 @@ async def healthy(plan: Plan) -> None:
                 raise Unreachable(f"the admin API does not answer ({type(error).__name__}).") from None
     if answer.status_code != httpx.codes.OK or health.get("status") != "ok" or health.get("gate") != "attached":
         raise Unreachable(f"the gate is {health.get('gate', 'not attached')}.")
+    if health["grid"] != "attached":
+        raise Unreachable(f"the grid controller is {health['grid']}.")
     for host, mode in health["plugins"].items():
-        if mode != plan.plugin.mode:
-            raise Unreachable(f"the plugin on {host} says {mode} instead of {plan.plugin.mode}.")
+        wanted = plan.plugin.mode if host == plan.domains[0] else Mode.ENFORCE
+        if mode != wanted:
+            raise Unreachable(f"the plugin on {host} says {mode} instead of {wanted}.")
 
 
 async def seed(plan: Plan) -> None:

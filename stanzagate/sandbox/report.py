@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from stanzagate.sandbox.accounts import Account
-from stanzagate.sandbox.plan import GATE, PUBSUB, Plan
+from stanzagate.sandbox.plan import CONTROLLER, GATE, PUBSUB, Plan
 
 
 def report(plan: Plan, version: str, *, served: bool) -> dict[str, Any]:
@@ -25,7 +25,14 @@ def report(plan: Plan, version: str, *, served: bool) -> dict[str, Any]:
         "node_ca": str(layout.node_ca),
         "c2s": asdict(plan.c2s),
         "s2s": asdict(plan.s2s),
-        "domains": {"cpe": cpe, "acs": acs, "gate": GATE, "grid": grid, "controller": None, "pubsub": PUBSUB},
+        "domains": {
+            "cpe": cpe,
+            "acs": acs,
+            "gate": GATE,
+            "grid": grid,
+            "controller": CONTROLLER if served else None,
+            "pubsub": PUBSUB,
+        },
         "admin": admin if served else None,
         "acs": [asdict(account) for account in accounts.acs],
         "rogue": asdict(accounts.rogue),

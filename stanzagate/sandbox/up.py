@@ -20,7 +20,7 @@ from stanzagate.render import render
 from stanzagate.sandbox import policy
 from stanzagate.sandbox.certificates import make_certificates
 from stanzagate.sandbox.parts import NotReady, Part, PartDied, start, until_ready
-from stanzagate.sandbox.plan import GATE, SEEDER, SPARES, Component, Layout, Plan, make_plan
+from stanzagate.sandbox.plan import CONTROLLER, GATE, PUBSUB, SEEDER, SPARES, Component, Layout, Plan, make_plan
 from stanzagate.sandbox.programs import python_command, python_environment
 from stanzagate.sandbox.report import report
 from stanzagate.sandbox.seed import seed_accounts, server_version
@@ -187,6 +187,8 @@ def write_config(plan: Plan) -> None:
     layout = plan.layout
     gate = plan.component(GATE)
     write_atomic(layout.gate_secret, gate.secret.encode())
+    controller = plan.component(CONTROLLER)
+    write_atomic(layout.grid_secret, controller.secret.encode())
     write_atomic(layout.token, plan.accounts.token.encode())
     values = {
         "kind": str(plan.kind),
@@ -195,6 +197,17 @@ def write_config(plan: Plan) -> None:
         "gate": gate.jid,
         "gate_port": gate.port,
         "gate_secret": layout.gate_secret.name,
+        "grid": {
+            "jid": CONTROLLER,
+            "port": controller.port,
+            "secret": layout.grid_secret.name,
+            "host": plan.domains[2],
+            "pubsub": PUBSUB,
+            "node_ca": layout.node_ca.name,
+            "node_ca_key": layout.node_ca.with_suffix(".key").name,
+            "limits": "unlimited",
+            "history": True,
+        },
         "guarded": [plan.domains[0]],
         "plugin": plan.plugin,
         "limits": "unlimited",

@@ -1,0 +1,136 @@
+"""What has to follow a change before it returns: at the in-server plugin, at the server, at those concerned.
+
+A change is on disk when this is called. What cannot be done now (the server is away) is said, and made good by
+itself: the plugin is told what it has missed, and the reconciliation puts right what differs at the server.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from component.base.enforcement import NotConfirmed
+from component.base.errors import StanzagateError
+from grid.access import Access, AccessChange
+from grid.accounts import Accounts, NodeChange
+from grid.dataplane.host import PluginHost, disconnect_order
+from grid.dataplane.programmer import Programmer
+from grid.limits import Limiter
+from grid.model import Action, Effect, NodeState, Subscribed, Topic
+from grid.sessions import Sessions
+from grid.topics import TopicChange, Topics
+
+log = logging.getLogger(__name__)
+
+Notify = Callable[[str, str, str], None]
+"""Tell a node (bare JID) that its subscription of a topic is now ``subscribed`` or ``none`` (XEP-0060 §8.6)."""
+
+
+class Effects:
+    """Carries changes out.
+
+    :param notify: tells subscribers of decisions about them.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        topics: Topics,
+        access: Access,
+        sessions: Sessions,
+        programmer: Programmer,
+        plugin: PluginHost,
+        limiter: Limiter,
+        notify: Notify,
+    ) -> None:
+        self._accounts = accounts
+        self._topics = topics
+        self._access = access
+        self._sessions = sessions
+        self._programmer = programmer
+        self._plugin = plugin
+        self._limiter = limiter
+        self._notify = notify
+
+    async def node_changed(self, change: NodeChange) -> None:
+        """A node has been admitted, approved, disabled, deleted, put into a group, …
+
+        :raises NotConfirmed: not everything has been done yet.
+        """
+        jid = change.jid
+        was = change.before is not None and change.before.state is NodeState.ACTIVE
+        is_now = change.after is not None and change.after.state is NodeState.ACTIVE
+        steps: list[Callable[[], Awaitable[object]]] = []
+        if is_now and not was:
+            self._limiter.forget(jid)
+            steps = [self._plugin.obey, lambda: self._programme(jid, change)]
+        elif not is_now:
+            self._sessions.drop(jid)
+            steps = [self._plugin.obey, lambda: self._end(jid, change), lambda: self._programme(jid, change)]
+        else:  # groups, clearance
+            steps = [lambda: self._rights_changed([jid], list(self._topics.all())), self._plugin.obey]
+        await self._all(steps, change.summary)
+
+    async def _programme(self, jid: str, change: NodeChange) -> None:
+        await self._programmer.node(jid, before=change.before, password=change.password)
+
+    async def _end(self, jid: str, change: NodeChange) -> None:
+        await self._topics.drop(jid)
+        if change.before is not None:
+            why = "The node is disabled." if change.after is not None else "The node was deleted."
+            await self._plugin.tell(disconnect_order(jid, why))
+
+    async def access_changed(self, change: AccessChange) -> None:
+        """A rule has been made or removed.
+
+        :raises NotConfirmed: not everything has been done yet.
+        """
+        group = change.subject.removeprefix("group:") if change.subject.startswith("group:") else ""
+        jids = list(self._accounts.members(group)) if group else [change.subject]
+        concerned = [topic for topic in self._topics.all() if change.covers(topic.name)]
+        await self._all([lambda: self._rights_changed(jids, concerned)], change.summary)
+
+    async def topic_changed(self, change: TopicChange) -> None:
+        """A topic has been made, changed, enabled, disabled, deleted.
+
+        :raises NotConfirmed: not everything has been done yet.
+        """
+        await self._all([lambda: self._programmer.topic(change.name)], change.summary)
+
+    async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
+        names, concerned = {topic.name for topic in topics}, list(jids)
+        for jid in concerned:
+            for subscription in [item for item in self._topics.subscriptions(jid=jid) if item.topic in names]:
+                await self._review(jid, subscription.topic, subscription.state)
+            for topic in [topic for topic in self._topics.provided(jid) if topic.name in names]:
+                if not self._access.by_rules(jid, Action.PUBLISH, topic.name).permitted:
+                    await self._topics.withdraw(jid, topic.name)
+        await self._all([partial(self._programmer.topic, name, concerned) for name in sorted(names)], "")
+
+    async def _review(self, jid: str, topic: str, state: Subscribed) -> None:
+        verdict = self._access.by_rules(jid, Action.SUBSCRIBE, topic)  # a disabled topic keeps its subscribers
+        if verdict.permitted and state is Subscribed.PENDING:
+            await self._topics.subscribe(jid, topic, Subscribed.SUBSCRIBED)
+            self._notify(jid, topic, "subscribed")
+        elif not verdict.permitted and (state is Subscribed.SUBSCRIBED or self._forbidden(jid, topic)):
+            await self._topics.unsubscribe(jid, topic)
+            self._notify(jid, topic, "none")
+
+    def _forbidden(self, jid: str, topic: str) -> bool:
+        return any(rule.effect is Effect.FORBID for rule in self._access.deciding(jid, Action.SUBSCRIBE, topic))
+
+    async def _all(self, steps: Iterable[Callable[[], Awaitable[object]]], summary: str) -> None:
+        """Do everything, whatever fails; then say what did."""
+        failed: list[StanzagateError] = []
+        for step in steps:
+            try:
+                await step()
+            except StanzagateError as error:
+                log.warning("A change was made, but not everything followed: %s", error)
+                failed.append(error)
+        if failed:
+            raise NotConfirmed(
+                f"{summary} But {failed[0].message}".strip(), hint=failed[0].hint or "It is made good by itself.",
+                details=[error.message for error in failed[1:]],
+            )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Where stanzas come in: from nodes straight to the controller, or by the plugin on the pubsub host.
+
+Each request is answered exactly once, with what it asked for or with an error of the contract's table (section 5).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
+
+from component.base.enforcement import NotConfirmed
+from component.base.errors import Conflict, InputError, NotFound, StanzagateError
+from component.base.jid import Jid, JidError, prepare_often
+from component.base.link import Link
+from component.base.stanzas import IQ, quote
+from grid import errors, ns
+from grid.admission import Admission
+from grid.broker import Broker
+from grid.desk import Desk
+from grid.errors import Refusal
+from grid.protocol import delegation
+from grid.protocol.draft import is_draft, read_draft
+from grid.protocol.errors import refuse, result
+from grid.queues import Queues
+from grid.settings import GridSettings
+
+log = logging.getLogger(__name__)
+
+
+class Request:
+    """An iq of a node, and the way back.
+
+    :ivar iq: as the node wrote it.
+    :ivar jid: its sender, prepared.
+    :ivar broker: whether it was addressed to the broker.
+    """
+
+    def __init__(self, link: Link, outer: Element, iq: Element, jid: Jid, *, broker: bool) -> None:
+        self._link = link
+        self._outer = outer
+        self.iq = iq
+        self.jid = jid
+        self.broker = broker
+
+    def answer(self, content: str) -> None:
+        """Answer with a result."""
+        write = delegation.wrap_answer if self.broker else result
+        self._link.send(write(self._outer, content))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error."""
+        write = delegation.wrap_refusal if self.broker else refuse
+        self._link.send(write(self._outer, refusal))
+
+
+class Entrance:
+    """Takes requests, has them answered in order.
+
+    :ivar draining: the service is stopping: nothing new is taken.
+    :ivar outcomes: how many requests ended how, by kind of request and outcome.
+    """
+
+    def __init__(
+        self, settings: GridSettings, link: Link, admission: Admission, desk: Desk, broker: Broker, queues: Queues
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._admission = admission
+        self._desk = desk
+        self._broker = broker
+        self._queues = queues
+        self.draining = False
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    def handle(self, stanza: Element) -> bool:
+        """Take a stanza to the controller.
+
+        :returns: whether it was taken; what is left are questions about the controller's software.
+        """
+        if stanza.tag != IQ:
+            return True  # messages and presence to the controller mean nothing
+        if stanza.get("type") not in ("get", "set"):
+            return True
+        try:
+            request = self._read(stanza)
+        except JidError:
+            self._link.send(refuse(stanza, errors.bad_request("The sender's address is malformed.")))
+            return True
+        except Refusal as refusal:
+            self._link.send(refuse(stanza, refusal))
+            return True
+        if request is None:
+            return False
+        self._take(request)
+        return True
+
+    def _read(self, stanza: Element) -> Request | None:
+        """The request in a stanza; None when it is not for the grid.
+
+        :raises JidError: its sender cannot be read.
+        :raises Refusal: it is malformed.
+        """
+        if stanza.get("from") == self._settings.pubsub:
+            if not delegation.is_delegated(stanza):
+                return None
+            inner = delegation.unwrap(stanza)
+            return Request(self._link, stanza, inner, prepare_often(inner.get("from", "")), broker=True)
+        if stanza.get("to") != self._link.jid or not (is_draft(stanza) or self._broker.knows(stanza)):
+            return None
+        return Request(self._link, stanza, stanza, prepare_often(stanza.get("from", "")), broker=False)
+
+    def _take(self, request: Request) -> None:
+        try:
+            if self.draining:
+                raise errors.later("The controller is stopping.")
+            self._admission.check(request.jid)
+            if not self._queues.add(request.jid, lambda: self._serve(request)):
+                raise errors.resource_constraint("Too many requests wait for an answer.")
+        except Refusal as refusal:
+            self._count("unread", refusal.condition)
+            request.refuse(refusal)
+
+    async def _serve(self, request: Request) -> None:
+        kind = "unread"
+        try:
+            if not request.broker and is_draft(request.iq):
+                draft = read_draft(request.iq)
+                kind = type(draft).__name__
+                content = await self._desk.answer(request.jid, draft)
+            else:
+                kind, content = await self._broker.answer(request.jid, request.iq)
+        except Refusal as refusal:
+            self._refuse(request, kind, refusal)
+        except NotConfirmed as error:
+            log.warning("%s of %s is not carried out everywhere yet: %s", kind, request.jid, error)
+            self._refuse(request, kind, errors.later("It is not carried out everywhere yet."))
+        except (InputError, Conflict, NotFound) as error:
+            self._refuse(request, kind, _REFUSALS[type(error)](error.message))
+        except StanzagateError as error:
+            log.warning("%s of %s failed: %s", kind, request.jid, error)
+            self._refuse(request, kind, errors.later())
+        except Exception:  # a defect of ours must not leave a node without an answer
+            log.exception("%s of %s failed.", kind, request.jid)
+            self._refuse(request, kind, errors.later())
+        else:
+            self._count(kind, "result")
+            request.answer(content)
+
+    def _refuse(self, request: Request, kind: str, refusal: Refusal) -> None:
+        self._count(kind, refusal.condition)
+        request.refuse(refusal)
+
+    def _count(self, kind: str, outcome: str) -> None:
+        self.outcomes[kind, outcome] += 1
+
+    def notify(self, bare: str, topic: str, state: str) -> None:
+        """Tell a node what has been decided about its subscription (XEP-0060 §8.6)."""
+        said = f"node='{quote(topic)}' jid='{quote(bare)}' subscription='{state}'"
+        self._link.send(
+            f"<message from='{self._link.jid}' to='{quote(bare)}'>"
+            f"<event xmlns='{ns.PUBSUB_EVENT}'><subscription {said}/></event></message>"
+        )
+
+
+_REFUSALS: dict[type[StanzagateError], Callable[[str], Refusal]] = {
+    InputError: errors.bad_request,
+    JidError: errors.bad_request,
+    Conflict: errors.conflict,
+    NotFound: lambda _text: errors.item_not_found(),
+}
