@@ -140,7 +140,7 @@ def subscribed(iq: Element) -> Subscribed:
     content = _content(iq, "subscribeResponse")
     details = next(_each(content, "xmppDetails"), None)
     jids = tuple(text_of(child) for child in _each(details, "jid")) if details is not None else ()
-    pending = any(_each(content, "pending"))
+    pending = next(_each(content, "pending"), None) is not None
     return Subscribed(text_of(_child(content, "topicName")), jids, pending)
 
 
