@@ -116,6 +116,10 @@ class Accounts:
         local, at, domain = jid.rpartition("@")
         return bool(at and local) and domain in self._domains
 
+    def has_registered(self, jid: str) -> bool:
+        """Whether a node that is known has registered itself."""
+        return self.get(jid) is not None and not self._admitted(jid)
+
     def changes_since(self, epoch: int) -> Iterator[tuple[int, str, str]]:
         """What the plugin on the grid host must know of its accounts: epoch, bare JID, state; in order.
 

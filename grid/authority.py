@@ -148,6 +148,10 @@ class NodeAuthority:
         """Whether a certificate (SHA-256, lower-case hex) was revoked."""
         return fingerprint in self._revoked
 
+    def revocation(self, fingerprint: str) -> Revocation | None:
+        """The revocation of a certificate, or None."""
+        return self._revoked.get(fingerprint)
+
     def revocations_since(self, epoch: int) -> list[tuple[int, str]]:
         """What the in-server plugin must know: epoch and fingerprint, in order. With 0 it is everything."""
         return sorted((item.epoch, item.fingerprint) for item in self._revoked.values() if item.epoch > epoch)
