@@ -14,7 +14,7 @@ from stanzagate.render import deploy_folder
 
 MODULE = "mod_stanzagate"
 MODULES = (MODULE, f"{MODULE}_broker", f"{MODULE}_grid")
-"""Prosody's: of a host of devices, of the pubsub service, of the host of grid nodes; the first one's parts are shared."""
+"""Prosody's: of a host of devices, which the others share parts of; of the pubsub service, of the host of nodes."""
 
 COMPILER = "compile"
 CACHE_SIZE = 100_000

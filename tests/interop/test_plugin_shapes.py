@@ -21,14 +21,13 @@ from tests.interop.shapes import SHAPES, Outcome, Shape
 
 ALLOWED = {
     "acs1": "",  # a user of another host of the server
-    "soc1": "",
+    "acs3": "",
     "cpe3": "",  # another device, a user of the device's own host
     "component": "acs@spare1.test/<&>\"' \u00e9",
     "remote": f"acs@{REMOTE}/r",
 }
 DENIED = {
     "rogue": "",
-    "soc2": "",
     "cpe2": "",
     "cpe1": "",  # the device's own account
     "component": "rogue@spare1.test/r",
@@ -40,7 +39,7 @@ DENIED = {
 
 @pytest.fixture(scope="module", autouse=True)
 def rules(sandbox: Sandbox) -> Iterator[None]:
-    requesters = ("soc1@grid.test", "cpe3@cpe.test", "acs@spare1.test", f"acs@{REMOTE}")
+    requesters = ("acs3@acs.test", "cpe3@cpe.test", "acs@spare1.test", f"acs@{REMOTE}")
     with Policy(sandbox).holding(*(("allow", requester, CPE1) for requester in requesters)):
         yield
 
