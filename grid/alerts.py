@@ -38,6 +38,9 @@ MANY = "*"
 MESSAGES = Rate(per_second=1 / 3, burst=20)
 """Messages to each administrator; how many alerts were left out is said in the next one."""
 
+KEPT = 20
+"""Messages that wait while the link is not attached: that the controller has started, for example."""
+
 LONGEST = 1_000
 """Characters of a text."""
 
@@ -88,6 +91,7 @@ class Attachment(Protocol):
     """What is needed of `component.base.link.Link`."""
 
     attached: asyncio.Event
+    watchers: list[Callable[[bool], None]]
 
     def send(self, stanza: str) -> None: ...
 
@@ -142,6 +146,7 @@ class Alerts:
         self._link: Attachment | None = None
         self._messages = Buckets(MESSAGES)
         self._unsaid = 0
+        self._kept: list[str] = []
         self._told: dict[tuple[str, str], _Told] = {}  # in the order in which they are due
         self._subjects: dict[str, int] = dict.fromkeys(map(str, AlertKind), 0)
         self._wanted = asyncio.Event()
@@ -149,6 +154,13 @@ class Alerts:
     def attach(self, link: Attachment) -> None:
         """Send messages to administrators by this link, while it is attached."""
         self._link = link
+        link.watchers.append(self._attached)
+
+    def _attached(self, attached: bool) -> None:
+        if attached and self._link is not None:
+            kept, self._kept = self._kept, []
+            for stanza in kept:
+                self._link.send(stanza)
 
     def raise_(self, alert: Alert) -> None:
         """Tell of an alert, or count it when the same one was told within the last minute. Never blocks or fails."""
@@ -222,8 +234,7 @@ class Alerts:
         self._note(ACTOR, f"alert.{alert.kind}", alert.subject, detail)
         if self.webhook is not None:
             self.webhook.put(self._document(alert, count, since))
-        if self._link is not None and self._link.attached.is_set():
-            self._message(self._link, alert, count)
+        self._message(alert, count)
 
     def _document(self, alert: Alert, count: int, since: float) -> dict[str, object]:
         return {
@@ -232,10 +243,11 @@ class Alerts:
             "detail": dict(alert.detail),
         }  # fmt: skip
 
-    def _message(self, link: Attachment, alert: Alert, count: int) -> None:
+    def _message(self, alert: Alert, count: int) -> None:
         if not self._jids:
             return
-        if not self._messages.take("", self._clock()):
+        attached = self._link is not None and self._link.attached.is_set()
+        if (not attached and len(self._kept) >= KEPT) or not self._messages.take("", self._clock()):
             self._unsaid += 1
             return
         lines = [f"{alert.subject}: {alert.text}{_times(count)}"]
@@ -245,10 +257,14 @@ class Alerts:
             self._unsaid = 0
         body = quote("\n".join(lines)).replace("&#10;", "\n")
         for jid in self._jids:
-            link.send(
+            stanza = (
                 f"<message from='{quote(self._sender)}' to='{quote(jid)}' type='normal'>"
                 f"<subject>Stanzagate: {alert.kind}</subject><body>{body}</body></message>"
             )
+            if attached and self._link is not None:
+                self._link.send(stanza)
+            else:
+                self._kept.append(stanza)
 
 
 def _administrator(text: str) -> str:

@@ -9,11 +9,14 @@ An access is answered like any other, so that the answer does not give it away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
 
 from grid.alerts import Alert, AlertKind, Raise
 from grid.model import Topic
+
+Items = Mapping[str, Collection[str]]
+_NO_ITEMS: Items = {}
 
 
 class Touch(StrEnum):
@@ -37,12 +40,13 @@ class Honey:
     """Knows the honeytokens.
 
     :param alert: told of accesses.
-    :param items: ids of the items that are honeytokens, by topic; that a topic is one stands in its record.
+    :param items: ids of the items that are honeytokens, by topic, or who gives them each time; that a topic is one
+        stands in its record.
     """
 
-    def __init__(self, alert: Raise, items: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(self, alert: Raise, items: Items | Callable[[], Items] = _NO_ITEMS) -> None:
         self._alert = alert
-        self._items = {topic: frozenset(ids) for topic, ids in (items or {}).items()}
+        self._items = items if callable(items) else lambda: items
 
     def touched(
         self, jid: str, touch: Touch, topic: Topic, items: Iterable[str] = (), *, permitted: bool = True
@@ -56,7 +60,8 @@ class Honey:
         """
         if touch is Touch.DISCOVER:
             return False
-        named = sorted(self._items.get(topic.name, frozenset()).intersection(items)) if self._items else []
+        known = self._items().get(topic.name)
+        named = sorted(set(known).intersection(items)) if known else []
         if not topic.honeytoken and not named:
             return False
         detail: dict[str, object] = {"topic": topic.name, "access": str(touch), "permitted": permitted}

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,13 @@ class Link:
 
     def __init__(self) -> None:
         self.attached = asyncio.Event()
+        self.watchers: list[Callable[[bool], None]] = []
         self.sent: list[str] = []
+
+    def attach(self) -> None:
+        self.attached.set()
+        for watcher in self.watchers:
+            watcher(True)
 
     def send(self, stanza: str) -> None:
         self.sent.append(stanza)
@@ -151,15 +157,27 @@ def test_what_strangers_write_stays_in_its_place() -> None:
 
 def test_administrators_get_messages_while_the_link_is_attached() -> None:
     scene = Scene(jids=("Admin@Grid.Test", "ops@example.test/desk"))
-    scene.mismatch("a@grid.test")
-    assert scene.link.sent == []
-    scene.link.attached.set()
+    scene.link.attach()
     scene.mismatch("b@grid.test", fingerprint="ab12")
     first, second = (ET.fromstring(stanza) for stanza in scene.link.sent)
     assert (first.get("to"), second.get("to")) == ("admin@grid.test", "ops@example.test/desk")
     assert first.get("from") == "controller.grid.test"
     assert first.findtext("subject") == "Stanzagate: certificate-mismatch"
     assert first.findtext("body") == "b@grid.test: Another certificate.\nfingerprint: ab12"
+
+
+def test_what_happens_before_the_link_is_attached_is_told_then() -> None:
+    scene = Scene(jids=("admin@grid.test",))
+    for number in range(30):
+        scene.mismatch(f"n{number}@grid.test")
+    assert scene.link.sent == []
+    scene.link.attach()
+    assert ["n0@" in scene.link.sent[0], "n19@" in scene.link.sent[-1], len(scene.link.sent)] == [True, True, 20]
+    scene.now += 60
+    scene.link.attach()
+    scene.mismatch("last@grid.test")
+    assert len(scene.link.sent) == 21
+    assert "10 other alerts before this one" in scene.link.sent[-1]
 
 
 def test_administrators_are_not_flooded() -> None:

@@ -44,3 +44,11 @@ def test_an_item_that_is_asked_for_by_its_id(alerts: list[Alert]) -> None:
     (alert,) = alerts
     assert alert.detail["items"] == "secret-17 secret-18"
     assert "the item secret-17 of IODEF-1.0" in alert.text
+
+
+def test_items_may_change(alerts: list[Alert]) -> None:
+    tokens: dict[str, list[str]] = {}
+    honey = Honey(alerts.append, lambda: tokens)
+    assert not honey.touched("soc1@grid.test", Touch.READ, REAL, ["a"])
+    tokens = {"IODEF-1.0": ["a"]}
+    assert honey.touched("soc1@grid.test", Touch.READ, REAL, ["a"])
