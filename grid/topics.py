@@ -126,6 +126,8 @@ class Topics:
             index.enroll(provider)
         for subscription in stored.subscriptions:
             index.subscribe(subscription)
+        index.honeytokens = self._index.honeytokens  # whoever looks at it looks at it for good
+        index.honeytokens.clear()
         for name, item in stored.honeytokens:
             index.put_honeytoken(name, item)
         for source in stored.schemas:
@@ -168,7 +170,7 @@ class Topics:
 
     @property
     def honeytokens(self) -> Mapping[str, frozenset[str]]:
-        """Ids of items that nobody has a reason to touch, by topic."""
+        """Ids of items that nobody has a reason to touch, by topic; it is always the same mapping, and up to date."""
         return self._index.honeytokens
 
     def known(self, name: str) -> Topic:
