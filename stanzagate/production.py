@@ -21,6 +21,7 @@ from stanzagate.render import deploy_folder, render
 
 HOST = "127.0.0.1"
 GATE_SECRET = "gate.secret"  # noqa: S105  the name of a file
+GRID_SECRET = "grid.secret"  # noqa: S105
 TOKEN = "ops.token"  # noqa: S105
 BEAMS = Path("/usr/local/lib/stanzagate/beams")
 """Where ejabberd looks for the module. In a folder `ejabberd/ebin` it would be taken for ejabberd itself."""
@@ -135,7 +136,7 @@ def _certificates(choices: Choices) -> dict[str, tuple[str, ...]]:
     for domain in choices.acs_domains:
         names.setdefault(domain, (domain,))
     if choices.grid_domain:
-        names[choices.grid_domain] = (choices.grid_domain, f"pubsub.{choices.grid_domain}")
+        names[choices.grid_domain] = (choices.grid_domain, f"pubsub.{choices.grid_domain}", f"controller.{choices.grid_domain}")
     return names
 
 
@@ -147,7 +148,7 @@ def _files(choices: Choices) -> list[_File]:
     for domain in _certificates(choices):
         pem += [(f"certs/{domain}.key", PRIVATE), (f"certs/{domain}.crt", PUBLIC)]
     files = [_File(name, bytes, mode, keep=True) for name, mode in pem]
-    files += [_File(name, _secret, PRIVATE, keep=True) for name in (GATE_SECRET, TOKEN)]
+    files += [_File(name, _secret, PRIVATE, keep=True) for name in _secrets(choices)]
     files += [
         _File("stanzagate.yaml", lambda: render("stanzagate.yaml.j2", values).encode()),
         _File("systemd/stanzagate.service", lambda: render("systemd/stanzagate.service.j2", values).encode()),
@@ -187,6 +188,10 @@ def _compiled(choices: Choices) -> dict[str, bytes]:
         return {name: (Path(folder) / name).read_bytes() for name in beams()}
 
 
+def _secrets(choices: Choices) -> tuple[str, ...]:
+    return (GATE_SECRET, GRID_SECRET, TOKEN) if choices.grid_domain else (GATE_SECRET, TOKEN)
+
+
 def _secret() -> bytes:
     return secrets.token_urlsafe(32).encode() + b"\n"
 
@@ -215,23 +220,47 @@ def _values(choices: Choices) -> dict[str, Any]:
         "hosts": hosts,
         "administrators": [],
         "pubsub": f"pubsub.{choices.grid_domain}" if choices.grid_domain else None,
-        "controller": None,
-        "grid": choices.grid_domain,
+        "controller": _controller(choices),
+        "grid": _grid(choices),
         "state_name": choices.state.name,
         "runtime_name": choices.runtime.name,
     }
 
 
+def _controller(choices: Choices) -> str | None:
+    return f"controller.{choices.grid_domain}" if choices.grid_domain else None
+
+
+def _grid(choices: Choices) -> dict[str, Any] | None:
+    """The section of the grid; ejabberd needs a listener for each attached domain, Prosody tells them apart."""
+    if not choices.grid_domain:
+        return None
+    return {
+        "jid": _controller(choices),
+        "port": choices.component_port + (choices.kind is ServerKind.EJABBERD),
+        "secret": GRID_SECRET,
+        "host": choices.grid_domain,
+        "pubsub": f"pubsub.{choices.grid_domain}",
+        "node_ca": "node-ca.pem",
+        "node_ca_key": "node-ca.key",
+    }
+
+
 def _with_secret(choices: Choices) -> dict[str, Any]:
-    secret = (choices.folder / GATE_SECRET).read_text(encoding="ascii").strip()
-    component = {"jid": choices.gate, "host": HOST, "port": choices.component_port, "secret": secret}
-    return _values(choices) | {"components": [component]}
+    def component(jid: str | None, port: int, secret: str) -> dict[str, Any]:
+        text = (choices.folder / secret).read_text(encoding="ascii").strip()
+        return {"jid": jid, "host": HOST, "port": port, "secret": text}
+
+    components = [component(choices.gate, choices.component_port, GATE_SECRET)]
+    if grid := _grid(choices):
+        components.append(component(grid["jid"], grid["port"], GRID_SECRET))
+    return _values(choices) | {"components": components}
 
 
 def _render_next_steps(choices: Choices) -> str:
     interpreter = Path(sys.executable).resolve()
     values = _values(choices) | {
-        "secrets": [GATE_SECRET, TOKEN],
+        "secrets": [*_secrets(choices), *(["node-ca.key"] if choices.grid_domain else [])],
         "domains": list(_certificates(choices)),
         "beams": BEAMS,
         "compiled": choices.kind is ServerKind.EJABBERD and ejabberd_code() is not None,

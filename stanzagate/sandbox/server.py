@@ -130,7 +130,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         "gate": GATE,
         "plugin": plan.plugin,
         "components": [asdict(component) for component in plan.components],
-        "administrators": [SEEDER, CONTROLLER],
+        "administrators": [SEEDER],
         "pubsub": PUBSUB,
         "controller": CONTROLLER,
         "ca": plan.layout.ca,
