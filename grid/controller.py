@@ -184,7 +184,7 @@ class Grid:
         return self.enforcement.handle(stanza) or self.entrance.handle(stanza)
 
     def _reported(self) -> bool:
-        return self.enforcement.hosts[self.settings.host].mode not in (PluginMode.ABSENT, PluginMode.UNKNOWN)
+        return self.enforcement.hosts[self.settings.host].mode is not PluginMode.ABSENT
 
     def _reconciled(self, report: Report) -> None:
         """Record what was put right; what was done behind our back is an alert."""

@@ -99,14 +99,14 @@ class Effects:
         await self._all([lambda: self._programmer.topic(change.name)], change.summary)
 
     async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
-        names, concerned = {topic.name for topic in topics}, list(jids)
-        for jid in concerned:
-            for subscription in [item for item in self._topics.subscriptions(jid=jid) if item.topic in names]:
-                await self._review(jid, subscription.topic, subscription.state)
-            for topic in [topic for topic in self._topics.provided(jid) if topic.name in names]:
-                if not self._access.by_rules(jid, Action.PUBLISH, topic.name).permitted:
-                    await self._topics.withdraw(jid, topic.name)
-        await self._all([partial(self._programmer.topic, name, concerned) for name in sorted(names)], "")
+        concerned, names = frozenset(jids), sorted(topic.name for topic in topics)
+        for name in names:
+            for subscription in [item for item in self._topics.subscriptions(topic=name) if item.jid in concerned]:
+                await self._review(subscription.jid, name, subscription.state)
+            for jid in concerned.intersection(self._topics.providers(name)):
+                if not self._access.by_rules(jid, Action.PUBLISH, name).permitted:
+                    await self._topics.withdraw(jid, name)
+        await self._all([partial(self._programmer.topic, name, concerned) for name in names], "")
 
     async def _review(self, jid: str, topic: str, state: Subscribed) -> None:
         verdict = self._access.by_rules(jid, Action.SUBSCRIBE, topic)  # a disabled topic keeps its subscribers
