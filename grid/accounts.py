@@ -24,7 +24,7 @@ from grid.accounts_ledger import Ledger, Listener, NodeChange, Step
 from grid.accounts_rows import checked_group, checked_groups, checked_reason, clearance_from
 from grid.alerts import Alert, AlertKind
 from grid.approval import Approvals
-from grid.binding import BadCertificate, Bindings, Bound, Certificates, Verified
+from grid.binding import BadCertificate, Binding, Bindings, Bound, Certificates, Verified
 from grid.epochs import Epochs
 from grid.errors import conflict, forbidden, resource_constraint
 from grid.model import Clearance, Credential, GridChange, Node, NodeState, Right
@@ -195,6 +195,8 @@ class Accounts:
         if self.bindings.any(jid) and not self.bindings.allows(jid, fingerprint):
             self._mismatch(jid, credential, "The name is bound to another certificate.")
             raise conflict("The name is bound to another certificate.")
+        if not credential.chain and self.bindings.allows(jid, fingerprint):
+            return None  # it was looked at when it was bound, and the server has looked at it now
         try:
             return self.certificates.check(jid, credential, self._clock())
         except BadCertificate as error:
@@ -253,10 +255,10 @@ class Accounts:
         groups = checked_groups([*node.groups, approved.group] if approved.group else node.groups)
         return replace(node, state=NodeState.ACTIVE, groups=groups, account=self.is_local(node.jid))
 
-    def _binds(self, jid: str, certificate: Verified | None, how: Bound) -> tuple[str, Bound] | None:
+    def _binds(self, jid: str, certificate: Verified | None, how: Bound) -> Binding | None:
         if certificate is None or self.bindings.any(jid):
             return None
-        return certificate.fingerprint, how
+        return Binding(jid, certificate.fingerprint, how, certificate.serial, certificate.ends)
 
     def _limit(self, before: Node | None, after: Node) -> None:
         waits = before is None and after.state is NodeState.PENDING

@@ -20,7 +20,7 @@ from component.base.enforcement import NotConfirmed
 from component.base.store import DatabaseError, Store
 from grid import accounts_rows as rows
 from grid.accounts_rows import Registry
-from grid.binding import Bindings, Bound
+from grid.binding import Binding, Bindings
 from grid.epochs import Epochs
 from grid.model import SHOWN, GridChange, Node, Right
 
@@ -59,7 +59,7 @@ Listener = Callable[[NodeChange], Awaitable[None]]
 class Step:
     """A change that is ready to be made.
 
-    :ivar binds: a certificate that becomes the node's, and how.
+    :ivar binds: a certificate that becomes the node's.
     :ivar registered: whether the node has registered itself; None leaves it as it is.
     """
 
@@ -69,7 +69,7 @@ class Step:
     action: str
     summary: str
     detail: dict[str, Any] = field(default_factory=dict)
-    binds: tuple[str, Bound] | None = None
+    binds: Binding | None = None
     registered: bool | None = None
     password: str = field(default="", repr=False)
 
@@ -211,7 +211,7 @@ class Ledger:
                 after = replace(step.after, epoch=epoch)
                 rows.write_node(connection, after, registered)
             if step.binds is not None:
-                self._bindings.add(connection, jid, *step.binds, self._clock())
+                self._bindings.add(connection, step.binds, self._clock())
             detail = {**step.detail, "epoch": epoch}
             self._audit.append(connection, actor=step.actor, action=step.action, subject=jid, detail=detail)
             return epoch, after

@@ -27,7 +27,7 @@ from grid import authority_rows as rows
 from grid.accounts_rows import checked_reason
 from grid.authority_certs import NODE_LIFE, PUBLIC, NodeCa, pem, read_request
 from grid.authority_rows import IssuedCertificate, Revocation
-from grid.binding import Bindings, Bound, moment
+from grid.binding import Binding, Bindings, Bound, moment
 from grid.epochs import Epochs
 from grid.model import SHOWN, GridChange, Right
 from grid.settings import GridSettings
@@ -157,8 +157,11 @@ class NodeAuthority:
         return sorted((item.epoch, item.fingerprint) for item in self._revoked.values() if item.epoch > epoch)
 
     async def certificates(self, jid: str = "") -> list[tuple[IssuedCertificate, Revocation | None]]:
-        """The certificates that were issued, to all nodes or to one, with their revocations."""
-        found = await self._store.read(lambda connection: rows.read_issued(connection, jid=jid))
+        """The certificates that were issued, with their revocations; of one node also those that it is bound to."""
+        if jid:
+            found = await self._known(jid=jid)
+        else:
+            found = await self._store.read(rows.read_issued)
         return [(item, self._revoked.get(item.fingerprint)) for item in found]
 
     # Making it
@@ -223,7 +226,9 @@ class NodeAuthority:
 
     def _issued(self, connection: Connection, actor: str, item: IssuedCertificate) -> None:
         rows.write_issued(connection, item)
-        self._bindings.add(connection, item.jid, item.fingerprint, Bound.ISSUED, item.issued)
+        self._bindings.add(
+            connection, Binding(item.jid, item.fingerprint, Bound.ISSUED, item.serial, item.ends), item.issued
+        )
         detail = {"serial": item.serial, "fingerprint": item.fingerprint, "ends": round(item.ends)}
         self._audit.append(connection, actor=actor, action="certificate.issued", subject=item.jid, detail=detail)
 
@@ -254,19 +259,11 @@ class NodeAuthority:
 
     async def _found(self, which: str) -> list[IssuedCertificate]:
         if "@" in which:
-            jid = prepare(which).bare
-            ours = await self._store.read(lambda connection: rows.read_issued(connection, jid=jid))
-            live = [item for item in ours if item.ends > self._clock()]
-            known = {item.fingerprint for item in ours}
-            others = [text for text in self._bindings.fingerprints(jid) if text not in known]
-            live += [IssuedCertificate(text, "", jid) for text in others]
-            if live:
-                return live
-            raise NotFound(f"{jid} has no certificate that is known.", hint="Name it by its fingerprint.")
+            return await self._of_name(prepare(which).bare)
         text = which.replace(":", "").lower()
         if _FINGERPRINT.fullmatch(text):
-            found = await self._store.read(lambda connection: rows.read_issued(connection, fingerprint=text))
-            return found or [IssuedCertificate(text, "", self._bindings.holder(text))]
+            known = await self._known(fingerprint=text)
+            return known or [IssuedCertificate(text, "", "")]
         serial = text.removeprefix("0x").lstrip("0")
         if not _SERIAL.fullmatch(serial):
             raise InputError(
@@ -276,6 +273,28 @@ class NodeAuthority:
         if not found:
             raise NotFound(f"There is no certificate with the serial number {serial}.")
         return found
+
+    async def _of_name(self, jid: str) -> list[IssuedCertificate]:
+        now = self._clock()
+        live = [item for item in await self._known(jid=jid) if item.ends > now or not item.ends]
+        if live:
+            return live
+        raise NotFound(f"{jid} has no certificate that is known.", hint="Name it by its fingerprint.")
+
+    async def _known(self, *, jid: str = "", fingerprint: str = "") -> list[IssuedCertificate]:
+        """What was issued here, then what was bound otherwise."""
+
+        def read(connection: Connection) -> list[IssuedCertificate]:
+            found = rows.read_issued(connection, jid=jid, fingerprint=fingerprint)
+            ours = {item.fingerprint for item in found}
+            others = self._bindings.stored(connection, jid=jid, fingerprint=fingerprint)
+            return found + [
+                IssuedCertificate(item.fingerprint, item.serial, item.jid, ends=item.ends)
+                for item in others
+                if item.fingerprint not in ours
+            ]
+
+        return await self._store.read(read)
 
     def _described(self, fresh: Sequence[IssuedCertificate], dry_run: bool) -> GridChange:
         """Who has no other certificate loses its rights, unless it has a password."""

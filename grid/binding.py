@@ -48,8 +48,11 @@ binding_table = Table(
     Column("fingerprint", LargeBinary(_SIZE), primary_key=True),
     Column("how", String(16), nullable=False),
     Column("since", Float, nullable=False),
+    Column("serial", String(40), nullable=False),
+    Column("ends", Float, nullable=False),
 )
-"""Which certificates may speak for which name. A name need not be registered yet."""
+"""Which certificates may speak for which name. A name need not be registered yet. Serial number (hex) and end are
+those of certificates that the node CA itself has signed; else empty and 0."""
 
 
 class Bound(StrEnum):
@@ -63,6 +66,22 @@ class Bound(StrEnum):
     """Our own authority issued it for that name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A certificate that may speak for a name.
+
+    :ivar fingerprint: SHA-256, lower-case hex.
+    :ivar serial: lower-case hex, when the node CA itself has signed it; else empty.
+    :ivar ends: Unix time in seconds after which it counts no more; 0 when that is not known.
+    """
+
+    jid: str
+    fingerprint: str
+    how: Bound
+    serial: str = ""
+    ends: float = 0.0
+
+
 class BadCertificate(StanzagateError):
     """A certificate is not good for a name; the message says why."""
 
@@ -74,6 +93,7 @@ class Verified:
     :ivar addresses: the bare JIDs that it carries as xmppAddr.
     :ivar begins: Unix time in seconds from which all of the path is valid.
     :ivar ends: Unix time in seconds until which it is.
+    :ivar serial: lower-case hex, when the node CA itself has signed it; else empty.
     :ivar issuer: the certificate of the authority that issued it; None when that is not known.
     :ivar trusted: whether the path ends at the node CA; if not, none is configured.
     """
@@ -82,6 +102,7 @@ class Verified:
     addresses: frozenset[str]
     begins: float
     ends: float
+    serial: str
     issuer: x509.Certificate | None
     trusted: bool
 
@@ -166,6 +187,7 @@ class Certificates:
             addresses=frozenset(addresses(leaf)),
             begins=max(item.not_valid_before_utc.timestamp() for item in whole),
             ends=min(item.not_valid_after_utc.timestamp() for item in whole),
+            serial=f"{leaf.serial_number:x}" if path is not None and len(path) == 1 else "",
             issuer=issuers[0] if issuers else None,
             trusted=path is not None,
         )
@@ -287,17 +309,24 @@ class Bindings:
         """The certificates that a name is bound to."""
         return [piece.hex() for piece in _pieces(self._bound.get(jid, b""))]
 
-    def holder(self, fingerprint: str) -> str:
-        """The name that a certificate is bound to, or empty. Looks at all of them."""
-        raw = bytes.fromhex(fingerprint)
-        return next((jid for jid, joined in self._bound.items() if raw in _pieces(joined)), "")
+    def stored(self, connection: Connection, *, jid: str = "", fingerprint: str = "") -> list[Binding]:
+        """What the database has on a name or on a certificate."""
+        columns = binding_table.c
+        mine = columns.jid == jid if jid else columns.fingerprint == bytes.fromhex(fingerprint)
+        rows = connection.execute(
+            select(columns.jid, columns.fingerprint, columns.how, columns.serial, columns.ends).where(mine)
+        )
+        return [Binding(row.jid, row.fingerprint.hex(), Bound(row.how), row.serial, row.ends) for row in rows]
 
-    def add(self, connection: Connection, jid: str, fingerprint: str, how: Bound, since: float) -> None:
+    def add(self, connection: Connection, binding: Binding, since: float) -> None:
         """Bind a certificate to a name in the transaction of `connection`. Bound already, nothing happens."""
-        raw = bytes.fromhex(fingerprint)
+        jid, raw = binding.jid, bytes.fromhex(binding.fingerprint)
         mine = (binding_table.c.jid == jid) & (binding_table.c.fingerprint == raw)
         if connection.execute(select(binding_table.c.how).where(mine)).first() is None:
-            row = {"jid": jid, "fingerprint": raw, "how": str(how), "since": since}
+            row = {
+                "jid": jid, "fingerprint": raw, "how": str(binding.how), "since": since, "serial": binding.serial,
+                "ends": binding.ends,
+            }  # fmt: skip
             connection.execute(insert(binding_table).values(row))
 
         def landed() -> None:

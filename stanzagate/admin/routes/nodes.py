@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Query
 from component.base.audit import AuditFilter
 from component.base.errors import NotFound
 from component.base.jid import prepare
-from grid.authority import IssuedCertificate
 from grid.controller import Grid
 from grid.model import Node, NodeState
 from stanzagate.admin.node_models import (
@@ -170,10 +169,4 @@ def _subscriptions(grid: Grid, bare: str) -> list[SubscriptionOut]:
 async def _certificates(grid: Grid, bare: str) -> list[CertificateOut]:
     bound = grid.accounts.bindings.fingerprints(bare)
     issued = await grid.authority.certificates(bare)
-    ours = {item.fingerprint for item, _ in issued}
-    rows = [CertificateOut.of(item, gone, bound=item.fingerprint in bound) for item, gone in issued]
-    for fingerprint in bound:
-        if fingerprint not in ours:
-            foreign, gone = IssuedCertificate(fingerprint, "", bare), grid.authority.revocation(fingerprint)
-            rows.append(CertificateOut.of(foreign, gone, bound=True))
-    return rows
+    return [CertificateOut.of(item, gone, bound=item.fingerprint in bound) for item, gone in issued]

@@ -47,6 +47,8 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.LargeBinary(length=32), nullable=False),
         sa.Column("how", sa.String(length=16), nullable=False),
         sa.Column("since", sa.Float(), nullable=False),
+        sa.Column("serial", sa.String(length=40), nullable=False),
+        sa.Column("ends", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("jid", "fingerprint", name=op.f("pk_grid_binding")),
     )
     op.create_table(
