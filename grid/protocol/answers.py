@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from grid import ns
 from grid.model import NodeState
 from grid.protocol.elements import attributes, element, quote, serialise, text
-from grid.protocol.families import ARRAY
+from grid.protocol.families import ARRAY, BASE
 from grid.protocol.requests import DraftRequest, Envelope, Offer, Query
 
 
@@ -167,9 +167,17 @@ def directed(request: DraftRequest, content: Element | str) -> str:
 
 
 def _draft(request: DraftRequest, name: str, content: str) -> str:
-    """An answer that the draft shows: with ``ns2`` as the request's own namespace."""
-    around = quote(request.envelope.namespace)
-    return wrap(request.envelope, f"<ns2:{name} xmlns:ns2='{around}'>{content}</ns2:{name}>")
+    """An answer that the draft shows."""
+    return wrap(request.envelope, prefixed(request, name, content))
+
+
+def prefixed(request: DraftRequest, name: str, content: str, said: str = "") -> str:
+    """An element of the draft, with ``ns2`` for the request's own namespace; no prefix can stand for the empty one.
+
+    :param said: serialised attributes.
+    """
+    around = quote(request.envelope.namespace or BASE)
+    return f"<ns2:{name} xmlns:ns2='{around}'{said}>{content}</ns2:{name}>"
 
 
 def _ours(request: DraftRequest, name: str, content: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from grid import ns
-from grid.protocol.answers import offer, wrap
+from grid.protocol.answers import offer, prefixed, wrap
 from grid.protocol.elements import attributes, element, quote, serialise, text, time_text
 from grid.protocol.requests import (
+    CAPABILITY,
     Bulk,
     Challenge,
     DirectedQuery,
@@ -39,6 +40,14 @@ def write(request: DraftRequest) -> str:
     :raises Refusal: bad_request; a filter or a question is nested too deeply.
     """
     return wrap(request.envelope, _WRITERS[type(request)](request), "request")
+
+
+def notification(content: Element | str) -> str:
+    """What the draft puts around the payload of an item: ``<grid xmlns='xgrid' type='notification'>``.
+
+    :raises Refusal: bad_request; it is nested too deeply.
+    """
+    return wrap(CAPABILITY, content if isinstance(content, str) else serialise(content), "notification")
 
 
 # Accounts and discovery
@@ -74,14 +83,14 @@ def _find(request: Find) -> str:
 
 def _list(request: ListCapabilities) -> str:
     details = attributes(details="true" if request.details else None)
-    return _prefixed(request, "getCapabilityListRequest", write_page(request.page), details)
+    return prefixed(request, "getCapabilityListRequest", write_page(request.page), details)
 
 
 def _init_publish(request: InitPublish) -> str:
     capability = _capability(request.capability, request.version)
     offers = "".join(offer("capability", each) for each in request.offers)
     filterable = _filterable(request.filterable) if request.filterable is not None else ""
-    return _prefixed(request, "initPublishRequest", capability + offers + filterable)
+    return prefixed(request, "initPublishRequest", capability + offers + filterable)
 
 
 def _capability(name: str, version: str, label: str = "") -> str:
@@ -102,7 +111,7 @@ def _filterable(what: Filterable) -> str:
 
 def _subscribe(request: SubscribeRequest) -> str:
     capability = _capability(request.capability, request.version, request.label)
-    return _prefixed(request, "subscribeRequest", capability + _element(request.filter))
+    return prefixed(request, "subscribeRequest", capability + _element(request.filter))
 
 
 def _unsubscribe(request: Unsubscribe) -> str:
@@ -148,10 +157,6 @@ def _directed(request: DirectedQuery) -> str:
 
 def _named(name: str, content: str = "") -> str:
     return f"<{name}>{content}</{name}>" if content else f"<{name}/>"
-
-
-def _prefixed(request: DraftRequest, name: str, content: str, said: str = "") -> str:
-    return f"<ns2:{name} xmlns:ns2='{quote(request.envelope.namespace)}'{said}>{content}</ns2:{name}>"
 
 
 def _own(name: str, content: str, said: str = "") -> str:

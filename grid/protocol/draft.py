@@ -72,7 +72,13 @@ LONGEST_TIMEOUT = 3600.0
 
 _QUERIES = {query.value: query for query in Query if query.value}
 _OF_SETS = f"{{{ns.RSM}}}"
-_NAME = re.compile(r"[^\W\d][\w.-]{0,254}")
+_START = (
+    r"A-Z_a-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f\u2c00-\u2fef"
+    r"\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_NAME = re.compile(rf"[{_START}][{_START}0-9.\-\u00b7\u0300-\u036f\u203f\u2040]{{0,254}}")
+"""An NCName (Namespaces in XML 1.0 §3), which the local part of ``xsi:type`` is."""
+
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,31}", re.ASCII)
 
 E = TypeVar("E", Action, Flow, Payload)

@@ -164,6 +164,11 @@ def directed(iq: Element) -> Element:
 # Unasked
 
 
+def notification(payload: Element) -> Element:
+    """What is inside of the payload of an item, when it is in the draft's envelope; else the payload itself."""
+    return only_child(payload) if payload.tag in GRIDS else payload
+
+
 def subtopic_event(message: Element) -> SubtopicEvent | None:
     """What a message tells of a subtopic; None when it is about something else."""
     element = message.find(f"{{{ns.GRID}}}subtopic")

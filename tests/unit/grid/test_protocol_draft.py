@@ -93,6 +93,13 @@ def test_both_families_of_uris_are_understood_and_echoed(uri: str) -> None:
     assert replies.subscribed(iq(ET.tostring(answer, "unicode"))).providers == ("soc1@grid.test/x",)
 
 
+def test_a_request_without_namespace_is_answered() -> None:
+    """``xmlns=''`` is the draft's own way in answers; no prefix can stand for it."""
+    request = read_draft(xgrid(f"<subscribeRequest xmlns=''>{capability()}</subscribeRequest>"))
+    assert request.envelope.namespace == ""
+    assert replies.subscribed(iq(answers.subscribe(request, "A-1", []))).topic == "A-1"
+
+
 def test_the_family_is_told_by_any_element() -> None:
     second = Family.NOTIFICATION.uri("ns5")
     request = read_draft(

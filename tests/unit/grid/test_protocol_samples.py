@@ -159,3 +159,6 @@ def test_the_notification_sample_is_an_event() -> None:
     (item,) = event.items
     assert item.id == "64350fcd-3fc3-4f00-b0f2-a7bcf4038813"
     assert item.payload is not None and item.payload.get("type") == "notification"
+    inner = replies.notification(item.payload)
+    assert inner.tag.endswith("}sessionNotification") and replies.notification(inner) is inner
+    assert canonical(child(asking.notification(inner))) == canonical(item.payload)
