@@ -237,21 +237,35 @@ class Broker:
             raise refusal(Condition.PRECONDITION_NOT_MET)
         if len(request.items) > 1:
             raise refusal(Condition.MAX_ITEMS_EXCEEDED, "One item at a time.")
-        if not request.items or request.items[0].payload is None:
-            raise refusal(Condition.PAYLOAD_REQUIRED)
+        if not request.items:
+            raise refusal(Condition.ITEM_REQUIRED)
         item = request.items[0]
-        payload = item.payload
-        assert payload is not None  # noqa: S101  looked at above
-        self._schemas.check(topic, payload)
         name = item.id or token_hex(16)
-        await self._pubsub.publish(topic.name, name, serialise(payload))
+        self._schemas.check(topic, _payload(item))
+        await self._pubsub.publish(topic.name, name, serialise(_payload(item)))
         return answers.published(topic.name, (name,))
+
+    async def publish(self, bare: str, name: str, item: str, payload: str) -> None:
+        """Publish a document for a node that may.
+
+        :param payload: XML.
+        :raises Refusal: item-not-found; or bad-request: it is not valid for the topic's schema.
+        """
+        topic = self._judge.seen(bare, name)
+        self._schemas.check(topic, payload.encode())
+        await self._pubsub.publish(topic.name, item, payload)
 
     async def _retract(self, jid: Jid, request: xep0060.Retract) -> str:
         topic = self._judge.require(jid.bare, Action.PUBLISH, request.node, items=request.ids)
         for name in request.ids:
             await self._pubsub.retract(topic.name, name, notify=request.notify)
         return ""
+
+
+def _payload(item: xep0060.PublishItem) -> Element:
+    if item.payload is None:
+        raise refusal(Condition.PAYLOAD_REQUIRED)
+    return item.payload
 
 
 def _name(topic: Topic) -> str:

@@ -42,10 +42,11 @@ from grid.effects import Effects
 from grid.entrance import Entrance
 from grid.epochs import Epochs
 from grid.honey import Honey
+from grid.incidents import TOPIC, Incidents
 from grid.judge import Judge
 from grid.limits import Limiter
 from grid.losses import Losses
-from grid.model import Right
+from grid.model import Clearance, Right
 from grid.payloads import Schemas
 from grid.presence import Providers
 from grid.queues import Queues
@@ -165,8 +166,19 @@ class Grid:
         self.broker = Broker(
             settings, self.admission, self.topics, self.judge, self.desk, self.pubsub, self.schemas, audit
         )
+        self.incidents = Incidents(
+            require=self.judge.require, publish=self.broker.publish, note=audit.note, clearance=self._clearance
+        )
         self.queues = Queues(self._spawn)
-        self.entrance = Entrance(settings, self.link, self.admission, self.desk, self.broker, self.queues)
+        self.entrance = Entrance(
+            settings, self.link, admission=self.admission, desk=self.desk, broker=self.broker,
+            incidents=self.incidents, queues=self.queues,
+        )  # fmt: skip
+
+    def _clearance(self, jid: str) -> Clearance | None:
+        """What a node may see of incidents; None while their topic does not enforce it."""
+        topic, node = self.topics.get(TOPIC), self.accounts.get(jid)
+        return (node.clearance if node else Clearance.WHITE) if topic is not None and topic.restricted else None
 
     def _listen(self) -> None:
         effects = Effects(

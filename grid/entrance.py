@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
 from component.base.enforcement import NotConfirmed
@@ -20,6 +19,7 @@ from grid.admission import Admission
 from grid.broker import Broker
 from grid.desk import Desk
 from grid.errors import Refusal
+from grid.incidents import Incidents, is_incident
 from grid.protocol import delegation
 from grid.protocol.draft import is_draft, read_draft
 from grid.protocol.errors import refuse, result
@@ -28,6 +28,8 @@ from grid.settings import GridSettings
 
 log = logging.getLogger(__name__)
 
+FOLLOWING_SECONDS = 10.0
+
 
 class Request:
     """An iq of a node, and the way back.
@@ -35,6 +37,7 @@ class Request:
     :ivar iq: as the node wrote it.
     :ivar jid: its sender, prepared.
     :ivar broker: whether it was addressed to the broker.
+    :ivar kind: what it asks, once that is known.
     """
 
     def __init__(self, link: Link, outer: Element, iq: Element, jid: Jid, *, broker: bool) -> None:
@@ -43,6 +46,7 @@ class Request:
         self.iq = iq
         self.jid = jid
         self.broker = broker
+        self.kind = "unread"
 
     def answer(self, content: str) -> None:
         """Answer with a result."""
@@ -63,13 +67,22 @@ class Entrance:
     """
 
     def __init__(
-        self, settings: GridSettings, link: Link, admission: Admission, desk: Desk, broker: Broker, queues: Queues
+        self,
+        settings: GridSettings,
+        link: Link,
+        *,
+        admission: Admission,
+        desk: Desk,
+        broker: Broker,
+        incidents: Incidents,
+        queues: Queues,
     ) -> None:
         self._settings = settings
         self._link = link
         self._admission = admission
         self._desk = desk
         self._broker = broker
+        self._incidents = incidents
         self._queues = queues
         self.draining = False
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -107,7 +120,7 @@ class Entrance:
                 return None
             inner = delegation.unwrap(stanza)
             return Request(self._link, stanza, inner, prepare_often(inner.get("from", "")), broker=True)
-        if stanza.get("to") != self._link.jid or not (is_draft(stanza) or self._broker.knows(stanza)):
+        if stanza.get("to") != self._link.jid or not _is_known(stanza):
             return None
         return Request(self._link, stanza, stanza, prepare_often(stanza.get("from", "")), broker=False)
 
@@ -119,41 +132,53 @@ class Entrance:
             if not self._queues.add(request.jid, lambda: self._serve(request)):
                 raise errors.resource_constraint("Too many requests wait for an answer.")
         except Refusal as refusal:
-            self._count("unread", refusal.condition)
-            request.refuse(refusal)
+            self._refuse(request, refusal)
 
     async def _serve(self, request: Request) -> None:
-        kind = "unread"
         try:
-            if not request.broker and is_draft(request.iq):
-                draft = read_draft(request.iq)
-                kind = type(draft).__name__
-                content = await self._desk.answer(request.jid, draft)
-            else:
-                kind, content = await self._broker.answer(request.jid, request.iq)
+            content, following = await self._content(request)
         except Refusal as refusal:
-            self._refuse(request, kind, refusal)
+            self._refuse(request, refusal)
         except NotConfirmed as error:
-            log.warning("%s of %s is not carried out everywhere yet: %s", kind, request.jid, error)
-            self._refuse(request, kind, errors.later("It is not carried out everywhere yet."))
+            log.warning("%s of %s is not carried out everywhere yet: %s", request.kind, request.jid, error)
+            self._refuse(request, errors.later("It is not carried out everywhere yet."))
         except (InputError, Conflict, NotFound) as error:
-            self._refuse(request, kind, _REFUSALS[type(error)](error.message))
+            self._refuse(request, _refusal(error))
         except StanzagateError as error:
-            log.warning("%s of %s failed: %s", kind, request.jid, error)
-            self._refuse(request, kind, errors.later())
+            log.warning("%s of %s failed: %s", request.kind, request.jid, error)
+            self._refuse(request, errors.later())
         except Exception:  # a defect of ours must not leave a node without an answer
-            log.exception("%s of %s failed.", kind, request.jid)
-            self._refuse(request, kind, errors.later())
+            log.exception("%s of %s failed.", request.kind, request.jid)
+            self._refuse(request, errors.later())
         else:
-            self._count(kind, "result")
+            self.outcomes[request.kind, "result"] += 1
             request.answer(content)
+            for payload in following:
+                self._follow(request.jid, payload)
 
-    def _refuse(self, request: Request, kind: str, refusal: Refusal) -> None:
-        self._count(kind, refusal.condition)
+    def _follow(self, jid: Jid, payload: str) -> None:
+        """Send what belongs to an answer in a stanza of its own; whether it is taken is the node's affair."""
+        timeout = FOLLOWING_SECONDS
+        self._link.request(jid.full, payload, _nobody_waits, timeout=timeout, sender=self._link.jid, kind="set")
+
+    async def _content(self, request: Request) -> tuple[str, tuple[str, ...]]:
+        """The content of the answer, and of what follows it in stanzas of its own."""
+        jid, iq = request.jid, request.iq
+        if not request.broker and is_draft(iq):
+            draft = read_draft(iq)
+            request.kind = type(draft).__name__
+            return await self._desk.answer(jid, draft), ()
+        if not request.broker and is_incident(iq):
+            request.kind = "Incident"
+            await self._admission.active(jid)
+            await self._desk.log_in(jid)
+            return "", await self._incidents.handle(jid.bare, iq)
+        request.kind, content = await self._broker.answer(jid, iq)
+        return content, ()
+
+    def _refuse(self, request: Request, refusal: Refusal) -> None:
+        self.outcomes[request.kind, refusal.condition] += 1
         request.refuse(refusal)
-
-    def _count(self, kind: str, outcome: str) -> None:
-        self.outcomes[kind, outcome] += 1
 
     def notify(self, bare: str, topic: str, state: str) -> None:
         """Tell a node what has been decided about its subscription (XEP-0060 §8.6)."""
@@ -164,9 +189,16 @@ class Entrance:
         )
 
 
-_REFUSALS: dict[type[StanzagateError], Callable[[str], Refusal]] = {
-    InputError: errors.bad_request,
-    JidError: errors.bad_request,
-    Conflict: errors.conflict,
-    NotFound: lambda _text: errors.item_not_found(),
-}
+def _is_known(iq: Element) -> bool:
+    return is_draft(iq) or Broker.knows(iq) or is_incident(iq)
+
+
+def _refusal(error: StanzagateError) -> Refusal:
+    """What a registry says of a request, as a stanza error."""
+    if isinstance(error, NotFound):
+        return errors.item_not_found()
+    return errors.conflict(error.message) if isinstance(error, Conflict) else errors.bad_request(error.message)
+
+
+def _nobody_waits(_answer: object) -> None:
+    """What follows an answer is for the node to take or leave."""
