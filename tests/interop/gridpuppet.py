@@ -177,11 +177,9 @@ class Controller:
             f"<x xmlns='{DATA}' type='submit'><field var='FORM_TYPE'><value>{NODE_CONFIG}</value></field>{fields}</x>"
         )
         await self._pubsub(PUBSUB, f"<create node='{name}'/><configure>{form}</configure>")
-        await self._pubsub(
-            PUBSUB_OWNER,
-            f"<affiliations node='{name}'><affiliation jid='{account(publisher)}' affiliation='publisher'/>"
-            f"<affiliation jid='{account(subscriber)}' affiliation='member'/></affiliations>",
-        )
+        rights = {account(subscriber): "member"} | {account(publisher): "publisher"}
+        lines = "".join(f"<affiliation jid='{jid}' affiliation='{right}'/>" for jid, right in rights.items())
+        await self._pubsub(PUBSUB_OWNER, f"<affiliations node='{name}'>{lines}</affiliations>")
         await self._pubsub(
             PUBSUB_OWNER,
             f"<subscriptions node='{name}'><subscription jid='{account(subscriber)}' subscription='subscribed'/>"

@@ -282,7 +282,7 @@ module:hook("resource-unbind", protected(function (event)
 	sessions:unbound(event.session);
 end), above_all);
 module:hook("authentication-success", protected(function (event)
-	sessions_library.authenticated(event.session);
+	sessions.authenticated(event.session);
 end), above_all + 1);
 module:hook_global("user-deleted", function (event)
 	if event.host == host then ledger:forget(event.username); end
