@@ -32,6 +32,9 @@ AT_ONCE = 8
 """So many topics are programmed side by side: more gain nothing, since either server works on one request after the
 other, and would make batches wait for each other."""
 
+SHOWN = 5
+"""So many findings of a reconciliation are logged; the report has them all."""
+
 RETRY_SECONDS = 5.0
 INTERVAL = 300.0
 
@@ -136,8 +139,9 @@ class Programmer:
         """
         async with self._reconciling:
             report = self.last = await self._reconciliation.run()
-        for line in report.lines:
-            log.warning("Reconciliation: %s", line)
+        if report.drift or report.failed:
+            found = "; ".join([*report.lines, *report.failed][:SHOWN])
+            log.warning("Reconciliation: %d put right, %d failed: %s", report.drift, len(report.failed), found)
         self._on_report(report)
         return report
 

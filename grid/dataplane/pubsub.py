@@ -25,10 +25,8 @@ from component.base.jid import JidError, prepare_often
 from component.base.link import Link
 from component.base.stanzas import quote
 from grid import ns
+from grid.dataplane.asking import ANSWER_SECONDS, Asker
 from grid.model import Topic
-
-ANSWER_SECONDS = 10.0
-"""So long a request waits; a server that is there answers within milliseconds."""
 
 FIRST_BATCH = 16
 LARGEST_BATCH = 512
@@ -43,7 +41,7 @@ _ENTITY = f"{{{ns.PUBSUB}}}"
 _DATA = f"{{{ns.DATA}}}"
 _NOT_SUBSCRIBED = frozenset({"unexpected-request", "bad-request"})
 _UNKNOWN = frozenset({"service-unavailable", "feature-not-implemented"})
-_NO_SERVICE = _UNKNOWN | {"remote-server-not-found", "remote-server-timeout"}
+_NO_SERVICE = frozenset({"service-unavailable", "remote-server-not-found", "remote-server-timeout"})
 _NOT_ALLOWED = frozenset({"forbidden", "not-allowed", "not-authorized", "registration-required"})
 _TRUE, _FALSE = frozenset({"1", "true"}), frozenset({"0", "false"})
 
@@ -139,7 +137,7 @@ class PubSub:
         self.service = service
         self.requests = 0
         self.changes = 0
-        self._timeout = timeout
+        self._asker = Asker(link, timeout)
         self._clock = clock
 
     # Nodes
@@ -283,11 +281,12 @@ class PubSub:
     # Items
 
     async def publish(self, node: str, item: str, payload: str) -> None:
-        """Publish as owner.
+        """Publish as owner. See that the topic exists: ejabberd makes a node that is not there (reconciliation would
+        delete it again).
 
         :param item: the item's id.
         :param payload: one serialised element.
-        :raises NotFound: there is no such node.
+        :raises NotFound: there is no such node (Prosody).
         """
         content = f"<publish node='{quote(node)}'><item id='{quote(item)}'>{payload}</item></publish>"
         await self._set(ns.PUBSUB, content, node)
@@ -351,7 +350,7 @@ class PubSub:
 
     async def _ask(self, payload: str, kind: str) -> Element:
         self.requests += 1
-        return await self.link.iq(self.service, payload, timeout=self._timeout, kind=kind)
+        return await self._asker.iq(self.service, payload, kind)
 
     def _mapped(self, error: StanzaError, node: str) -> StanzagateError:
         condition = error.info.condition

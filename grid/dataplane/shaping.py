@@ -99,6 +99,9 @@ class Shaper:
     async def _carry_out(self, name: str, known: Known, plan: Plan, notes: list[Repair]) -> None:
         made = any(note.kind is RepairKind.MISSING_NODE for note in notes)
         if plan.config:
+            if plan.config.get("persist_items") == "0":
+                for item in await self._pubsub.items(name):  # ejabberd would go on showing what it has kept
+                    await self._pubsub.retract(name, item.get("id", ""))
             await self._pubsub.configure(name, plan.config)
             notes.extend(_configured(name, known, plan))
             known.config.update(plan.config)

@@ -18,11 +18,13 @@ from component.base.jid import prepare_often
 from component.base.link import Link
 from component.base.stanzas import quote
 from grid import ns
-from grid.dataplane.pubsub import ANSWER_SECONDS, Misconfigured
+from grid.dataplane.asking import ANSWER_SECONDS, Asker
+from grid.dataplane.pubsub import Misconfigured
 
-ENDING_ATTEMPTS = 20
 ENDING_PAUSE = 0.1
-"""Seconds between looks whether a session has ended: a client's connection closes a moment after the command."""
+ENDING_LOOKS = 70
+"""Seconds between looks whether sessions have ended, and how many looks. Prosody closes the stream, and then waits
+five seconds for a client that does not close it, too."""
 
 _COMMAND = f"{{{ns.COMMANDS}}}command"
 _NOTE = f"{{{ns.COMMANDS}}}note"
@@ -54,7 +56,7 @@ class Users:
     ) -> None:
         self.host = host
         self._link = link
-        self._timeout = timeout
+        self._asker = Asker(link, timeout)
         self._password = password
 
     def covers(self, jid: str) -> bool:
@@ -130,22 +132,29 @@ class Users:
         return {line.strip() for line in lines} - {""}
 
     async def end_sessions(self, jid: str) -> None:
-        """End all sessions of an account, and wait until they have ended.
+        """End all sessions of an account, and wait until they have ended: at once where the client plays along.
 
         :raises StanzagateError: they have not.
         """
-        for attempt in range(ENDING_ATTEMPTS):
-            if not await self.sessions(jid):
+        told: set[str] = set()
+        for _ in range(ENDING_LOOKS):
+            there = await self.sessions(jid)
+            if not there:
                 return
-            try:
-                # Prosody takes the plural only, ejabberd the singular only.
-                await self._run("end-user-session", accountjid=(jid,), accountjids=(jid,))
-            except StanzaError as error:
-                if error.info.condition != "item-not-found":
-                    raise self._mapped(error) from None
-            if attempt:
+            if there - told:
+                await self._end_sessions(jid)
+                told |= there
+            else:
                 await asyncio.sleep(ENDING_PAUSE)
         raise StanzagateError(f"The server has not ended the sessions of {jid}.", hint="Look into its log.")
+
+    async def _end_sessions(self, jid: str) -> None:
+        try:
+            # Prosody takes the plural only, ejabberd the singular only.
+            await self._run("end-user-session", accountjid=(jid,), accountjids=(jid,))
+        except StanzaError as error:
+            if error.info.condition != "item-not-found":
+                raise self._mapped(error) from None
 
     async def _missing(self, jid: str) -> bool:
         """Whether the server says that there is no such account; ejabberd has figures for everybody."""
@@ -167,7 +176,7 @@ class Users:
 
     async def _execute(self, command: str, attributes: str, form: str) -> Element:
         payload = f"<command xmlns='{ns.COMMANDS}' node='{ns.ADMIN}#{command}'{attributes}>{form}</command>"
-        return await self._link.iq(self.host, payload, timeout=self._timeout, kind="set")
+        return await self._asker.iq(self.host, payload, "set")
 
     def _mapped(self, error: StanzaError) -> StanzagateError:
         if error.info.condition in _NOT_ALLOWED:
