@@ -164,6 +164,11 @@ class Topics:
         """The subscriptions of a topic, of a node, of both, or all, by topic and JID."""
         return self._index.subscriptions(topic, jid)
 
+    @property
+    def subscription_count(self) -> int:
+        """How many subscriptions there are, those that are pending included."""
+        return self._index.subscription_count
+
     def subtopics(self, name: str) -> list[str]:
         """The subtopics of a topic, in alphabetical order."""
         return sorted(each for each in self._index.topics if each.startswith(f"{name}/"))

@@ -118,6 +118,11 @@ class TopicIndex:
             found = (each for listed in self._subscribers.values() for each in listed.values())
         return sorted(found, key=lambda each: (each.topic, each.jid))
 
+    @property
+    def subscription_count(self) -> int:
+        """How many subscriptions there are."""
+        return sum(map(len, self._subscribers.values()))
+
     def subscribe(self, subscription: Subscription) -> None:
         """A node has subscribed, or its subscription has changed."""
         self._subscribers.setdefault(subscription.topic, {})[subscription.jid] = subscription

@@ -41,13 +41,27 @@ async def add_topic(grid: OfGrid, by: By, body: NewTopic) -> GridChangeOut:
     return GridChangeOut.of(change, "topic")
 
 
-@router.get("/topics/{topic}")
+@router.post("/topics/{topic}/honeytokens")
+async def plant(grid: OfGrid, by: By, topic: str, body: Honeytoken) -> list[str]:
+    """Make an item one that nobody has a reason to touch; tells all of the topic."""
+    await grid.topics.plant(by.actor, topic, body.item)
+    return sorted(grid.topics.honeytokens.get(topic, ()))
+
+
+@router.delete("/topics/{topic}/honeytokens/{item:path}")
+async def unearth(grid: OfGrid, by: By, topic: str, item: str) -> list[str]:
+    """Make an item an ordinary one again; tells all that are left."""
+    await grid.topics.unearth(by.actor, topic, item)
+    return sorted(grid.topics.honeytokens.get(topic, ()))
+
+
+@router.get("/topics/{topic:path}")
 async def show_topic(grid: OfGrid, by: By, topic: str) -> TopicOut:
     """What a topic is, and who publishes, has subscribed, waits."""
     return _whole(grid, grid.topics.known(topic))
 
 
-@router.patch("/topics/{topic}")
+@router.patch("/topics/{topic:path}")
 async def change_topic(grid: OfGrid, by: By, topic: str, body: TopicUpdate) -> GridChangeOut:
     """Enable, disable, or configure a topic; what is left out stays."""
     fields, schema = body.fields(), body.schema_source()
@@ -62,24 +76,10 @@ async def change_topic(grid: OfGrid, by: By, topic: str, body: TopicUpdate) -> G
     return GridChangeOut.of(change, "topic")
 
 
-@router.delete("/topics/{topic}")
+@router.delete("/topics/{topic:path}")
 async def delete_topic(grid: OfGrid, by: By, topic: str, dry_run: bool = False) -> GridChangeOut:
     """Remove a topic; rules about it stay."""
     return GridChangeOut.of(await grid.topics.delete(by.actor, topic, dry_run=dry_run), "topic")
-
-
-@router.post("/topics/{topic}/honeytokens")
-async def plant(grid: OfGrid, by: By, topic: str, body: Honeytoken) -> list[str]:
-    """Make an item one that nobody has a reason to touch; tells all of the topic."""
-    await grid.topics.plant(by.actor, topic, body.item)
-    return sorted(grid.topics.honeytokens.get(topic, ()))
-
-
-@router.delete("/topics/{topic}/honeytokens/{item:path}")
-async def unearth(grid: OfGrid, by: By, topic: str, item: str) -> list[str]:
-    """Make an item an ordinary one again; tells all that are left."""
-    await grid.topics.unearth(by.actor, topic, item)
-    return sorted(grid.topics.honeytokens.get(topic, ()))
 
 
 def _name(topic: Topic) -> str:

@@ -13,7 +13,8 @@ from grid.model import Payload, Topic
 from grid.payloads import PAYLOAD_SIZE, SCHEMA_SIZE, Schemas
 
 XSD = b"""<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:x"
-elementFormDefault="qualified"><xs:element name="a"><xs:complexType><xs:sequence><xs:element name="n" type="xs:int"/></xs:sequence></xs:complexType>
+elementFormDefault="qualified">
+<xs:element name="a"><xs:complexType><xs:sequence><xs:element name="n" type="xs:int"/></xs:sequence></xs:complexType>
 </xs:element></xs:schema>"""
 JSON = b'{"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}}'
 IODEF = f"""<IODEF-Document xmlns="{V2}" version="2.00" xml:lang="en">
