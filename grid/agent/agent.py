@@ -181,7 +181,7 @@ class Agent:
     @property
     def connected(self) -> bool:
         """Whether the connection is up at the moment."""
-        return self._uplink.stream.online
+        return self._uplink.online
 
     @property
     def counters(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, tostring
 
-from grid.ns import DELAY, JSON, PUBSUB_EVENT
+from grid.ns import DELAY, GRID, JSON, PUBSUB_EVENT
 
 if TYPE_CHECKING:
     from grid.iodef import v1, v2
@@ -56,6 +56,11 @@ class Item:
         if self.payload is None or self.payload.tag != f"{{{JSON}}}json":
             raise ValueError(f"Item {self.id} of {self.topic} is not JSON.")
         return json.loads(self.payload.text or "")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the payload is text, as the agent publishes it."""
+        return self.payload is not None and self.payload.tag == f"{{{GRID}}}text"
 
     @property
     def text(self) -> str:

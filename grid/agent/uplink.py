@@ -64,7 +64,7 @@ class Uplink:
         self._on_stanza = on_stanza
         self._on_failed = on_failed
         self._uniform = uniform
-        self.stream = AgentStream(login, on_stanza=self._received)
+        self._stream: AgentStream | None = None
         self.connections = 0
         self.resumptions = 0
         self.failed: AgentError | None = None
@@ -74,9 +74,21 @@ class Uplink:
         self._ready = False
 
     @property
+    def stream(self) -> AgentStream:
+        """The stream; it belongs to the event loop in which it is first asked for."""
+        if self._stream is None:
+            self._stream = AgentStream(self._login, on_stanza=self._received)
+        return self._stream
+
+    @property
     def jid(self) -> str:
         """The full JID, as bound."""
-        return str(self.stream.boundjid.full)
+        return self._login.jid if self._stream is None else str(self._stream.boundjid.full)
+
+    @property
+    def online(self) -> bool:
+        """Whether the connection is up."""
+        return self._stream is not None and self._stream.online
 
     # Connecting
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "ca": ("stanzagate.cli.ca", "app", "The certificates of nodes."),
     "topic": ("stanzagate.cli.topic", "app", "Capabilities and topics of the grid."),
     "access": ("stanzagate.cli.access", "app", "Who may do what with which topic of the grid."),
+    "publish": ("stanzagate.cli.publish", "publish", "Publish files to a topic of the grid, as a node."),
+    "watch": ("stanzagate.cli.watch", "watch", "Show the items of a topic of the grid as they come."),
     "iodef": ("stanzagate.cli.iodef", "app", "Incidents in files: validate, convert, show."),
     "audit": ("stanzagate.cli.audit", "app", "The audit record."),
     "backup": ("stanzagate.cli.backup", "app", "Save and restore a deployment."),
