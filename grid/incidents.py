@@ -19,6 +19,7 @@ IODEF 1.0, and what was published in 2.0 in the first place may not fit into tha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,10 +29,10 @@ from xml.etree.ElementTree import Element
 
 from grid import errors
 from grid.errors import Refusal
-from grid.iodef import codec, incident, v2
+from grid.iodef import codec, incident, v1, v2
 from grid.iodef.errors import Invalid
 from grid.iodef.incident import Inquiry, Mention, Report, Request, Response
-from grid.iodef.upgrade import Upgraded, upgrade
+from grid.iodef.upgrade import upgrade
 from grid.model import Action, Clearance
 
 TOPIC: Final = "IODEF-1.0"
@@ -62,11 +63,25 @@ Note = Callable[[str, str, str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """Something that a node has told of an incident."""
+    """Something that a node has told of an incident.
 
-    kind: str
+    :ivar payload: a report of it.
+    """
+
     payload: str
     level: Clearance
+
+
+@dataclass(frozen=True, slots=True)
+class _Converted:
+    """What a node tells, as it is published, and as it is told to those who inquire.
+
+    :ivar lost: what the record says of it.
+    """
+
+    document: str
+    report: str
+    lost: Mapping[str, Any]
 
 
 def is_incident(iq: Element) -> bool:
@@ -123,34 +138,23 @@ class Incidents:
         self._require(jid, Action.READ if wanted is Inquiry else Action.PUBLISH, self._topic)
         if iq.get("type") != wanted.iq_type:
             raise errors.bad_request(f"<{wanted.element}/> comes in an IQ of type {wanted.iq_type}.")
-        try:
-            exchange = incident.parse(iq[0])
-        except Invalid as error:
-            info = incident.refusal(error)
-            raise Refusal(info.type, info.condition, info.text) from None
+        exchange = await asyncio.to_thread(_read, iq[0])  # a large one takes a third of a second
         if isinstance(exchange, Inquiry):
             return self._inquired(jid, exchange)
-        await self._published(jid, exchange)
+        made = await asyncio.to_thread(_converted, exchange)
+        item = item_id(jid, exchange)
+        await self._publish(jid, self._topic, item, made.document)
+        self._remember(item, exchange, made.report)
+        detail = {"incident": _shown(exchange.incident.incident_id), "item": item}
+        self._note(jid, f"incident.{exchange.element}", self._topic, {**detail, **made.lost})
         return ()
 
-    async def _published(self, jid: str, exchange: Report | Request | Response) -> None:
-        try:
-            made = upgrade(exchange.incident)
-        except Invalid as error:
-            raise errors.bad_request(f"{error.message} {error.problems[0]}"[:500]) from None
-        document = with_status(made.document, exchange.status) if isinstance(exchange, Report) else made.document
-        item = item_id(jid, exchange)
-        await self._publish(jid, self._topic, item, codec.dump(document).decode())
-        self._remember(item, exchange)
-        self._note(jid, f"incident.{exchange.element}", self._topic, _detail(exchange, item, made))
-
-    def _remember(self, item: str, exchange: Report | Request | Response) -> None:
+    def _remember(self, item: str, exchange: Report | Request | Response, report: str) -> None:
         told = exchange.incident
-        payload = incident.dump(exchange if isinstance(exchange, Report) else Report(told)).decode()
         self._forget(item)
         number = (told.incident_id.name, told.incident_id.value)
-        self._told[item] = number, _Told(exchange.element, payload, _LEVELS.get(told.restriction, Clearance.RED))
-        self._bytes += len(payload)
+        self._told[item] = number, _Told(report, _LEVELS.get(told.restriction, Clearance.RED))
+        self._bytes += len(report)
         while len(self._told) > REMEMBERED or self._bytes > REMEMBERED_BYTES:
             self._forget(next(iter(self._told)))
 
@@ -169,7 +173,7 @@ class Incidents:
         if not known:
             raise errors.item_not_found()
         name = "mention" if isinstance(inquiry.incident, Mention) else "incident"
-        detail = {"incident": f"{asked.name} {asked.value}"[:200], "reports": len(known[-ANSWERS:]), "asked_by": name}
+        detail = {"incident": _shown(asked), "reports": len(known[-ANSWERS:]), "asked_by": name}
         self._note(jid, "item.read", self._topic, detail)
         return tuple(known[-ANSWERS:])
 
@@ -191,9 +195,26 @@ def with_status(document: v2.Document, status: str | None) -> v2.Document:
     return replace(document, incident=tuple(replace(each, **given) for each in document.incident))
 
 
-def _detail(exchange: Report | Request | Response, item: str, made: Upgraded) -> dict[str, Any]:
-    number = exchange.incident.incident_id
-    detail: dict[str, Any] = {"incident": f"{number.name} {number.value}"[:200], "item": item}
-    if made.losses:
-        detail["lost"] = [str(problem)[:200] for problem in made.losses[:20]]
-    return detail
+def _read(payload: Element) -> incident.Exchange:
+    """:raises Refusal: it is not valid."""
+    try:
+        return incident.parse(payload)
+    except Invalid as error:
+        info = incident.refusal(error)
+        raise Refusal(info.type, info.condition, info.text) from None
+
+
+def _converted(exchange: Report | Request | Response) -> _Converted:
+    """:raises Refusal: IODEF 2.0 cannot say it."""
+    try:
+        made = upgrade(exchange.incident)
+    except Invalid as error:
+        raise errors.bad_request(f"{error.message} {error.problems[0]}"[:500]) from None
+    report = exchange if isinstance(exchange, Report) else Report(exchange.incident)
+    document = codec.dump(with_status(made.document, report.status)).decode()
+    lost = {"lost": [str(problem)[:200] for problem in made.losses[:20]]} if made.losses else {}
+    return _Converted(document, incident.dump(report).decode(), lost)
+
+
+def _shown(number: v1.IncidentID) -> str:
+    return f"{number.name} {number.value}"[:200]
