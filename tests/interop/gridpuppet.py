@@ -75,6 +75,7 @@ class Controller:
     :ivar events: ``<session/>`` elements as they came.
     :ivar snapshots: ``<sessions/>`` elements that came by themselves.
     :ivar epoch: of the last order that was sent with an epoch of its own.
+    :ivar ended: whether the server has ended the stream.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -84,6 +85,7 @@ class Controller:
         self.events: list[ET.Element] = []
         self.snapshots: list[ET.Element] = []
         self.epoch = 1
+        self.ended = False
         self._answered: dict[str, ET.Element] = {}
         self._ids = itertools.count(1)
         self._stream = stream
@@ -93,6 +95,7 @@ class Controller:
         with contextlib.suppress(StreamFailed):
             while True:
                 await self._take(await self._stream.element())
+        self.ended = True
 
     async def _take(self, stanza: ET.Element) -> None:
         content = stanza[0] if len(stanza) else None
