@@ -29,6 +29,10 @@ class Known:
         """What was read."""
         return cls(dict(config), dict(affiliations), {item.jid: item for item in subscribers})
 
+    def bare_subscribers(self) -> frozenset[str]:
+        """Whose subscriptions they are."""
+        return frozenset(item.bare for item in self.subscribers.values())
+
     def concerns(self, jid: str) -> bool:
         """Whether a bare JID has anything here."""
         return (
@@ -55,10 +59,6 @@ class Mirror:
     def drop(self, name: str) -> None:
         """Forget a node: it has gone, or it is not certain how it is."""
         self._nodes.pop(name, None)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._nodes.clear()
 
     def names(self) -> set[str]:
         """The nodes that are known."""

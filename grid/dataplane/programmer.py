@@ -17,7 +17,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from component.base.enforcement import NotConfirmed
-from component.base.errors import StanzagateError
+from component.base.errors import StanzagateError, Unreachable
+from component.base.link import NoAnswer
 from grid.dataplane.pubsub import PubSub
 from grid.dataplane.reconcile import Reconciliation
 from grid.dataplane.report import Repair, Report
@@ -102,9 +103,12 @@ class Programmer:
         :param jids: bare JIDs whose part in it has changed; None for everything.
         :raises NotConfirmed: not everything is done yet; it is tried again.
         """
+        only = frozenset(jids) if jids is not None else None
         try:
-            await self._owing(name, frozenset(jids) if jids is not None else None)
+            await self._owing(name, only)
         except StanzagateError as error:
+            if isinstance(error, (Unreachable, NoAnswer)):
+                await self._shaper.foretell(name, only)
             raise _not_confirmed(f"The topic {name}", error) from error
 
     async def node(self, jid: str, *, before: Node | None = None, password: str = "") -> None:

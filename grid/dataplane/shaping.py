@@ -36,11 +36,31 @@ class Shaper:
         self._desired = desired
         self._lost = lost
         self._phantoms: set[tuple[str, str]] = set()
+        self._before: dict[str, frozenset[str]] = {}  # who had subscribed when a topic was last known
 
     def forget(self) -> None:
         """The link was lost: nothing is known any more."""
-        self.mirror.clear()
+        for name in self.mirror.names():
+            self._drop(name)
         self._phantoms.clear()
+
+    async def foretell(self, name: str, only: Only = None) -> None:
+        """Tell the plugin who has lost a topic while the server cannot be reached.
+
+        It is kept, and so the plugin knows it before a node can fetch what is stored for it, whenever the server
+        comes back.
+
+        :param only: bare JIDs that may have lost it; None for all that are known to have subscribed.
+        """
+        known = self.mirror.get(name)
+        before = self._before.get(name, frozenset()) if known is None else known.bare_subscribers()
+        concerned = before if only is None else only
+        await self._tell(concerned - self._desired.subscribers(name, concerned), name, regained=False)
+
+    def _drop(self, name: str) -> None:
+        if (known := self.mirror.get(name)) is not None:
+            self._before[name] = known.bare_subscribers()
+        self.mirror.drop(name)
 
     async def converge(self, name: str, only: Only = None, repairs: list[Repair] | None = None) -> None:
         """Make a topic's node what it should be; one at a time for a topic.
@@ -57,6 +77,7 @@ class Shaper:
                 known = self.mirror.get(name) if repairs is None else None
                 if known is None:
                     self.mirror.put(name, await self._read(name) or await self._create(topic, notes))
+                    self._before.pop(name, None)
                     only, repairs = None, None
                     continue  # meanwhile the registries may have changed
                 plan = difference(known, self._wanted(topic, only), self._pubsub.link.jid)
@@ -65,7 +86,7 @@ class Shaper:
                 await self._carry_out(name, known, plan, notes)
             raise StanzagateError(f"The node {name!r} does not stay as it is made: does somebody else manage it?")
         except BaseException:
-            self.mirror.drop(name)  # nobody knows how far it has come
+            self._drop(name)  # nobody knows how far it has come
             raise
 
     def _wanted(self, topic: Topic, only: Only) -> Wanted:
@@ -152,10 +173,11 @@ class Shaper:
 
         Subscriptions go first, or Prosody would show them again when a node of that name is created.
         """
-        self.mirror.drop(name)
+        self._drop(name)
         try:
             subscribers = await self._pubsub.subscriptions(name)
         except NotFound:
+            self._before.pop(name, None)
             return
         losers = {item.bare for item in subscribers}
         failed = await self._tell(losers, name, regained=False)
@@ -167,6 +189,7 @@ class Shaper:
             notes.append(Repair(RepairKind.FOREIGN_NODE, name, f"The node {name} should not have been there."))
         else:
             raise StanzagateError(f"The server has not deleted the node {name!r}.", hint="Look into its log.")
+        self._before.pop(name, None)
         failed += await self._tell(losers, name, regained=False)
         if failed:
             raise failed[0]

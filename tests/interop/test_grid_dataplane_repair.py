@@ -148,6 +148,7 @@ async def test_a_server_that_restarts_is_told_what_it_has_missed(server: Sandbox
             await plane.may_not("soc2", "subscribe", "R5")
             with pytest.raises(NotConfirmed, match="is away"):
                 await plane.programmer.topic("R5", [jid("soc2")])
+            assert plane.told[-1] == (jid("soc2"), "R5", False)  # before anybody can fetch what is stored
             with pytest.raises(NotConfirmed):
                 await plane.programmer.node(jid("soc1"))
             assert plane.programmer.owed == {"R5"}
