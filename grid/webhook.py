@@ -31,6 +31,7 @@ DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds between two tries; the last one again and again."""
 
 ANSWERED_TRIES = 5
+PATIENCE = 1.0
 TIMEOUT = 10.0
 """Seconds for one try, all in all."""
 
@@ -100,9 +101,9 @@ class Webhook:
                 self._idle.set()
 
     async def drain(self, timeout: float) -> None:
-        """Wait until everything is delivered, `timeout` seconds at most."""
+        """Wait until everything is delivered, `timeout` seconds at most; a moment only while deliveries fail."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(min(timeout, PATIENCE) if self._failing else timeout):
                 await self._idle.wait()
         except TimeoutError:
             log.warning("%d alerts were not delivered to %s.", len(self._queue), self.where)
