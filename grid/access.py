@@ -31,7 +31,7 @@ from grid.access_rules import (
     sentence,
 )
 from grid.epochs import Epochs
-from grid.model import Action, Effect, GridChange, Node, NodeState, Right, Rule, Topic, Verdict
+from grid.model import SHOWN, Action, Effect, GridChange, Node, NodeState, Right, Rule, Topic, Verdict
 from grid.topics_names import base_of, covers, topic_pattern
 
 __all__ = ["ROLES", "Access", "AccessChange", "Listener"]
@@ -161,14 +161,25 @@ class Access:
         """The nodes that may do something with a topic, in alphabetical order."""
         return [jid for jid in self._candidates(topic) if self.decide(jid, action, topic).permitted]
 
-    def standing(self, topic: str) -> list[Right]:
-        """Who has which rights on a topic by the rules, also while it is disabled."""
-        return [
-            Right(jid, action, topic)
-            for jid in self._candidates(topic)
-            for action in Action
-            if self.by_rules(jid, action, topic).permitted
-        ]
+    def standing(self, topic: str, most: int = SHOWN) -> tuple[list[Right], int]:
+        """Who has which rights on a topic by the rules, also while it is disabled.
+
+        :returns: `most` of them, and how many there are. Nodes of which the rules say the same are asked about once.
+        """
+        asked: dict[tuple[tuple[str, ...], str], tuple[Action, ...]] = {}
+        shown: list[Right] = []
+        count = 0
+        for jid in self._candidates(topic):
+            node = self._active(jid)
+            if node is None:
+                continue
+            key = (node.groups, jid if self._engine.has_own(jid) else "")
+            actions = asked.get(key)
+            if actions is None:
+                actions = asked[key] = tuple(each for each in Action if self.by_rules(jid, each, topic).permitted)
+            count += len(actions)
+            shown += [Right(jid, action, topic) for action in actions[: most - len(shown)]]
+        return shown, count
 
     def rules(self) -> list[Rule]:
         """All rules, by id."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection
@@ -22,7 +21,7 @@ from grid import topics_rows as rows
 from grid.access_changes import Changes, Trail, tell
 from grid.epochs import Epochs
 from grid.iodef import V2
-from grid.model import SHOWN, GridChange, Provider, Right, Subscribed, Subscription, Topic
+from grid.model import GridChange, Provider, Right, Subscribed, Subscription, Topic
 from grid.payloads import Schema, Schemas, inspected
 from grid.topics_checks import check_schema, checked_provider, checked_topic, item_id, node_jid
 from grid.topics_index import TopicIndex
@@ -32,6 +31,8 @@ __all__ = ["BUILT_IN", "MemberChange", "MemberEvent", "TopicChange", "Topics"]
 
 BUILT_IN = Topic("IODEF-1.0", "IODEF", "1.0", type=V2, title="Incidents (RFC 7970)")
 """The topic that every grid has; its name is that of a capability, ``version`` not that of the data model."""
+
+NOTHING: tuple[Sequence[Right], int] = ((), 0)
 
 STARTING = "system:start"
 """The actor of what happens because the service starts."""
@@ -84,7 +85,8 @@ class Topics:
     :param clock: Unix time in seconds.
     :ivar listeners: awaited after each change of a topic, one after the other, before the change returns.
     :ivar member_listeners: likewise for providers and subscriptions.
-    :ivar standing: who has which rights on a topic by the rules, for those who ask what a change would do.
+    :ivar standing: who has which rights on a topic by the rules, some of them and how many in all; for those who ask
+        what a change would do.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Topics:
     ) -> None:
         self.listeners: list[Callable[[TopicChange], Awaitable[None]]] = []
         self.member_listeners: list[Callable[[MemberChange], Awaitable[None]]] = []
-        self.standing: Callable[[str], Sequence[Right]] = _nobody
+        self.standing: Callable[[str], tuple[Sequence[Right], int]] = _nobody
         self.schemas = schemas if schemas is not None else Schemas()
         self._index = TopicIndex()
         self._changes = Changes(store, epochs, self._read)
@@ -149,8 +151,8 @@ class Topics:
         return self._index.versions(capability)
 
     def providers(self, topic: str) -> Mapping[str, Provider]:
-        """The providers of a topic, by JID."""
-        return MappingProxyType(dict(self._index.providers(topic)))
+        """The providers of a topic now, by JID; what was handed out does not change any more."""
+        return self._index.providers(topic)
 
     def provided(self, jid: str) -> list[Topic]:
         """The topics that a node provides, in alphabetical order."""
@@ -268,7 +270,7 @@ class Topics:
                 return self._told(f"Topic {name} is {word} already.", None, dry_run=dry_run, topic=name)
             rights = self.standing(name)
             summary = f"Topic {name} is {word}.{self._members(name)}"
-            gains, loses = (rights, ()) if enabled else ((), rights)
+            gains, loses = (rights, NOTHING) if enabled else (NOTHING, rights)
             if dry_run:
                 return self._told(summary, None, topic=name, loses=loses, gains=gains)
             wanted = replace(old, enabled=enabled)
@@ -360,14 +362,14 @@ class Topics:
         epoch: int | None,
         *,
         topic: str,
-        loses: Sequence[Right] = (),
-        gains: Sequence[Right] = (),
+        loses: tuple[Sequence[Right], int] = NOTHING,
+        gains: tuple[Sequence[Right], int] = NOTHING,
         dry_run: bool | None = None,
     ) -> GridChange:
         dry = epoch is None if dry_run is None else dry_run
         current = self._epochs.current if epoch is None else epoch
         return GridChange(
-            summary, dry, current, tuple(loses[:SHOWN]), len(loses), tuple(gains[:SHOWN]), len(gains),
+            summary, dry, current, tuple(loses[0]), loses[1], tuple(gains[0]), gains[1],
             {"topic": topic},
         )  # fmt: skip
 
@@ -533,5 +535,5 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _nobody(_name: str) -> Sequence[Right]:
-    return ()
+def _nobody(_name: str) -> tuple[Sequence[Right], int]:
+    return NOTHING

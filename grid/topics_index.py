@@ -26,7 +26,7 @@ class TopicIndex:
         self.topics: dict[str, Topic] = {}
         self.honeytokens: dict[str, frozenset[str]] = {}
         self._capabilities: dict[str, set[str]] = {}
-        self._providers: dict[str, dict[str, Provider]] = {}
+        self._providers: dict[str, Mapping[str, Provider]] = {}  # each is replaced, never changed: it is handed out
         self._provided: dict[str, set[str]] = {}
         self._answering: dict[str, set[tuple[str, str]]] = {}
         self._subscribers: dict[str, dict[str, Subscription]] = {}
@@ -69,9 +69,8 @@ class TopicIndex:
     # Providers
 
     def providers(self, topic: str) -> Mapping[str, Provider]:
-        """The providers of a topic, by JID; it changes with the index."""
-        found = self._providers.get(topic)
-        return NOBODY if found is None else MappingProxyType(found)
+        """The providers of a topic now, by JID."""
+        return self._providers.get(topic, NOBODY)
 
     def provided(self, jid: str) -> list[str]:
         """The topics that a node provides, in alphabetical order."""
@@ -80,17 +79,21 @@ class TopicIndex:
     def enroll(self, provider: Provider) -> None:
         """A node provides a topic, or does so in another way."""
         self.withdraw(provider.jid, provider.topic)
-        self._providers.setdefault(provider.topic, {})[provider.jid] = provider
+        others = self._providers.get(provider.topic, NOBODY)
+        self._providers[provider.topic] = MappingProxyType({**others, provider.jid: provider})
         self._provided.setdefault(provider.jid, set()).add(provider.topic)
         for query in provider.queries:
             self._answering.setdefault(query, set()).add((provider.topic, provider.jid))
 
     def withdraw(self, jid: str, topic: str) -> None:
         """A node does not provide a topic any more."""
-        provider = self._providers.get(topic, {}).pop(jid, None)
+        provider = self._providers.get(topic, NOBODY).get(jid)
         if provider is None:
             return
-        if not self._providers[topic]:
+        left = {other: each for other, each in self._providers[topic].items() if other != jid}
+        if left:
+            self._providers[topic] = MappingProxyType(left)
+        else:
             del self._providers[topic]
         _discard(self._provided, jid, topic)
         for query in provider.queries:

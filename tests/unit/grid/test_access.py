@@ -55,7 +55,11 @@ async def test_a_disabled_topic_denies_until_it_is_enabled(tmp_path: Path) -> No
         assert (verdict.permitted, verdict.reason) == (False, "IODEF-1.0 is disabled")
         assert here.access.by_rules(SOC, Action.READ, "IODEF-1.0").permitted
         assert here.access.holders(Action.READ, "IODEF-1.0") == []
-        assert Right(SOC, Action.READ, "IODEF-1.0") in here.access.standing("IODEF-1.0")
+        rights = [Right(SOC, action, "IODEF-1.0") for action in Action]
+        assert here.access.standing("IODEF-1.0") == (rights, 5) and here.access.standing("IODEF-1.0", 2) == (
+            rights[:2],
+            5,
+        )
         await here.topics.enable("root", "IODEF-1.0")
         assert here.access.holders(Action.READ, "IODEF-1.0") == [SOC]
 
