@@ -19,8 +19,8 @@ from component.base.stanzas import quote as _quote
 from grid.errors import bad_request
 
 XML = "http://www.w3.org/XML/1998/namespace"
-DEEPEST = 64
-"""Levels of an element that is handed on."""
+DEEPEST = 256
+"""Levels of an element that is handed on, as many as of an incident."""
 LONGEST_NAME = 1023
 """Characters of a topic's, a service's or a capability's name."""
 LONGEST_CERTIFICATE = 16 * 1024
