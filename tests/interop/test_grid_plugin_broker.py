@@ -201,16 +201,18 @@ async def test_answers_are_for_their_question_and_from_the_broker_whatever_they_
         await soc2.send_raw(iq("same", PING, kind="get"))
         await until(lambda: len(grid.delegated) == 3)
         liar = f"from='evil@x.test' to='{soc1.jid}' id='other'"
-        for number, asked in reversed(list(enumerate(grid.delegated))):
-            inner = f"<iq xmlns='{CLIENT}' type='result' {liar}><n xmlns='urn:test' v='{number}'/></iq>"
-            await grid.send(asked.wrapped(inner))
+        for asked in reversed(grid.delegated):
+            seen = f"<seen xmlns='urn:test' type='{asked.inner.get('type')}' by='{asked.inner.get('from')}'/>"
+            await grid.send(asked.wrapped(f"<iq xmlns='{CLIENT}' type='result' {liar}>{seen}</iq>"))
         await soc1.answer("same", count=2)
         await soc2.answer("same")
-        assert ["v" in answer.payload for answer in soc1.answers_to("same")] == [True, True]
-        found = sorted((answer.sender, answer.payload[-8:-3]) for answer in soc1.answers_to("same"))
-        assert [sender for sender, _ in found] == [BROKER, BROKER]
-        assert all('v="2"' not in answer.payload for answer in soc1.answers_to("same"))
-        assert 'v="2"' in soc2.answers_to("same")[0].payload
+        for wire, kinds in ((soc1, {"get", "set"}), (soc2, {"get"})):
+            answers = wire.answers_to("same")
+            told = [ET.fromstring(answer.payload) for answer in answers]
+            assert {(answer.sender, one.get("by")) for answer, one in zip(answers, told, strict=True)} == {
+                (BROKER, wire.jid)
+            }
+            assert {one.get("type") for one in told} == kinds
         assert soc1.answers_to("other") == []
 
 
@@ -261,7 +263,7 @@ async def test_only_the_controller_answers_and_only_once(server: Sandbox) -> Non
         await until(lambda: grid.delegated)
         asked = grid.delegated[0]
         evil = f"<iq xmlns='{CLIENT}' type='result'><evil xmlns='urn:test'/></iq>"
-        await soc2.send_raw(asked.wrapped(evil).replace(f"from='{CONTROLLER}' ", ""))
+        await soc2.send_raw(asked.wrapped(evil).replace(f'from="{CONTROLLER}" ', ""))
         await soc2.send_raw(asked.wrapped(evil, sender=soc2.jid))
         await other.send(asked.wrapped(evil, sender=f"a@{other.jid}"))
         await caught_up(soc2, "end")
