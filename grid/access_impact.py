@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from grid.access_engine import Engine
 from grid.model import SHOWN, Action, Node, NodeState, Right
 
-QUESTIONS = 5_000
+QUESTIONS = 2_000
 """So many pairs of decisions are made for one change."""
 
 TOGETHER = 32
