@@ -128,7 +128,11 @@ ENTRIES = st.lists(st.builds(CapabilityEntry, LOCAL, VERSIONS, WORDS, st.none() 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    NAMES, NAMES, ENTRIES, st.booleans(), st.sampled_from([BASE, ns.XGRID, ns.GRID, Family.NOTIFICATION.uri("ns5")])
+    NAMES,
+    NAMES,
+    ENTRIES,
+    st.booleans(),
+    st.sampled_from(["", BASE, ns.XGRID, ns.GRID, Family.NOTIFICATION.uri("ns5")]),
 )
 def test_answers(first: tuple[str, ...], second: tuple[str, ...], entries: object, yes: bool, namespace: str) -> None:
     envelope = replace(CAPABILITY, namespace=namespace)
