@@ -143,14 +143,17 @@ class Accounts:
         if not self.is_ours(jid):
             raise forbidden("This domain is no part of the grid.")
 
-        def plan() -> Step:
+        def plan() -> Step | Node:
             certificate = self._checked(jid, credential)
             node = self.get(jid)
             if node is not None and node.state is NodeState.DISABLED:
                 raise forbidden("The node is disabled.")
             if node is not None and node.state is NodeState.ACTIVE and not self._admitted(jid):
                 raise conflict("The name is registered already.")
-            return self._registering(jid, node, credential, certificate)
+            step = self._registering(jid, node, credential, certificate)
+            if node is not None and not self._admitted(jid) and step.after == node and step.binds is None:
+                return node  # it asks again while it waits
+            return step
 
         return await self._ledger.enter(plan)
 
