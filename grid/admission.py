@@ -9,6 +9,7 @@ from component.base.clientsessions import ClientSession
 from component.base.jid import Jid
 from grid import errors
 from grid.accounts import Accounts
+from grid.alerts import Alert, AlertKind
 from grid.errors import Refusal
 from grid.limits import Limiter
 from grid.model import Credential, Node, NodeState
@@ -31,12 +32,14 @@ class Admission:
         accounts: Accounts,
         sessions: Sessions,
         limiter: Limiter,
+        alert: Callable[[Alert], None],
         reported: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._accounts = accounts
         self._sessions = sessions
         self._limiter = limiter
+        self._alert = alert
         self._reported = reported
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         sessions.on_up.append(self._up)
@@ -47,6 +50,7 @@ class Admission:
         :raises Refusal: forbidden, or resource-constraint.
         """
         if not jid.local or (jid.domain != self._settings.host and jid.domain not in self._settings.federated):
+            self._alert(Alert(AlertKind.UNREGISTERED, jid.bare, "Somebody who is no node of this grid asked for it."))
             raise errors.forbidden("Only nodes of this grid are served.")
         refusal = self._limiter.spend(jid.bare)
         if refusal is not None:

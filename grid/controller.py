@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -85,17 +86,19 @@ class Grid:
     ) -> None:
         self.settings = settings
         self._spawn = spawn
+        self._on_mode = on_mode
         self._audit = audit
         self.epochs = Epochs(store)
         self.alerts = Alerts(settings.alerts, note=audit.note, sender=settings.jid, now=clock)
         self.sessions = Sessions(clock)
         self.losses = Losses(store, self.epochs)
+        self.repairs: Counter[str] = Counter()
         self._registries(store, audit, clock)
         self.link = Link(
             settings.jid, secret, server, settings.component_port,
             on_stanza=self._received, spawn=spawn, name="grid", plugins=software,
         )  # fmt: skip
-        self._data_plane(on_mode, clock)
+        self._data_plane(clock)
         self._front(audit)
         self.alerts.attach(self.link)
         self.sessions.on_up.append(self._session)
@@ -123,7 +126,7 @@ class Grid:
     def _is_revoked(self, fingerprint: str) -> bool:
         return self.authority.is_revoked(fingerprint)
 
-    def _data_plane(self, on_mode: ModeListener, clock: Callable[[], float]) -> None:
+    def _data_plane(self, clock: Callable[[], float]) -> None:
         settings = self.settings
         self.plugin = PluginHost(
             Orders(
@@ -139,7 +142,7 @@ class Grid:
         )
         self.enforcement = Enforcement(
             [settings.host], _nothing_to_check, self.sessions, guard=Guard.EVERYTHING, ttl=1.0, stale=1.0,
-            on_mode=on_mode, catch_up=self.plugin.catch_up, clock=clock,
+            on_mode=self._mode, catch_up=self.plugin.catch_up, clock=clock,
         )  # fmt: skip
         self.enforcement.attach(self.link)
         self.plugin.attach(self.enforcement.hosts[settings.host], self.link)
@@ -153,10 +156,12 @@ class Grid:
 
     def _front(self, audit: Audit) -> None:
         settings = self.settings
-        self.honey = Honey(self.alerts.raise_, self.topics.honeytokens)
+        self.honey = Honey(self.alerts.raise_, lambda: self.topics.honeytokens)
         self.judge = Judge(self.access, self.topics, audit, self.honey)
         self.limiter = Limiter(settings.limits, time.monotonic, alert=self.alerts.raise_, overrun=self._overrun)
-        self.admission = Admission(settings, self.accounts, self.sessions, self.limiter, self._reported)
+        self.admission = Admission(
+            settings, self.accounts, self.sessions, self.limiter, self.alerts.raise_, self._reported
+        )
         self.providers = Providers(self.link, self.topics, self.judge, self.sessions)
         self.desk = Desk(
             admission=self.admission, accounts=self.accounts, topics=self.topics, judge=self.judge,
@@ -183,7 +188,7 @@ class Grid:
     def _listen(self) -> None:
         effects = Effects(
             self.accounts, self.topics, self.access, self.sessions, self.programmer, self.plugin, self.limiter,
-            self.entrance.notify,
+            self.entrance.tell, self.alerts.raise_,
         )  # fmt: skip
         self.accounts.listeners.append(effects.node_changed)
         self.topics.listeners.append(effects.topic_changed)
@@ -201,6 +206,7 @@ class Grid:
     def _reconciled(self, report: Report) -> None:
         """Record what was put right; what was done behind our back is an alert."""
         repairs = sum(report.counts.values())
+        self.repairs.update({str(kind): count for kind, count in report.counts.items()})
         if not repairs and not report.failed and not report.made_good:
             return
         detail = {
@@ -211,6 +217,12 @@ class Grid:
         if repairs:
             text = f"{repairs} things at the server were not as they should be, and were put right."
             self.alerts.raise_(Alert(AlertKind.DRIFT, self.settings.pubsub, text, {"repairs": repairs}))
+
+    def _mode(self, host: str, mode: PluginMode, before: PluginMode) -> None:
+        self._on_mode(host, mode, before)
+        if mode not in (PluginMode.ENFORCE, PluginMode.UNKNOWN):
+            text = f"The in-server plugin on {host} does not hold anything back: it is {mode}."
+            self.alerts.raise_(Alert(AlertKind.PLUGIN, host, text))
 
     async def _lost(self, jid: str, topic: str, regained: bool) -> None:
         if await self.losses.note(jid, topic, regained=regained):
@@ -232,7 +244,11 @@ class Grid:
             self._spawn("grid.disconnect", self._quietly(self.plugin.tell(order)))
 
     def _overrun(self, jid: str) -> None:
-        self._spawn("grid.disable", self._quietly(self.accounts.disable(ACTOR, jid, reason="asked too often")))
+        self._spawn("grid.disable", self._quietly(self._disable(jid)))
+
+    async def _disable(self, jid: str) -> None:
+        await self.accounts.disable(ACTOR, jid, reason="It asked too often.")
+        self.alerts.raise_(Alert(AlertKind.DISABLED, jid, "The node asked too often and was disabled."))
 
     async def _quietly(self, work: Coroutine[Any, Any, Any]) -> None:
         try:

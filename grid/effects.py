@@ -12,8 +12,11 @@ from functools import partial
 
 from component.base.enforcement import NotConfirmed
 from component.base.errors import StanzagateError
+from component.base.stanzas import quote
+from grid import ns
 from grid.access import Access, AccessChange
 from grid.accounts import Accounts, NodeChange
+from grid.alerts import Alert, AlertKind
 from grid.dataplane.host import PluginHost, disconnect_order
 from grid.dataplane.programmer import Programmer
 from grid.limits import Limiter
@@ -23,14 +26,15 @@ from grid.topics import TopicChange, Topics
 
 log = logging.getLogger(__name__)
 
-Notify = Callable[[str, str, str], None]
-"""Tell a node (bare JID) that its subscription of a topic is now ``subscribed`` or ``none`` (XEP-0060 §8.6)."""
+Tell = Callable[[str, str], None]
+"""Send a node (bare JID) a headline with this serialised content: it is for those who are there."""
 
 
 class Effects:
     """Carries changes out.
 
-    :param notify: tells subscribers of decisions about them.
+    :param tell: tells nodes of decisions about them.
+    :param alert: told of what could not be carried out everywhere.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class Effects:
         programmer: Programmer,
         plugin: PluginHost,
         limiter: Limiter,
-        notify: Notify,
+        tell: Tell,
+        alert: Callable[[Alert], None],
     ) -> None:
         self._accounts = accounts
         self._topics = topics
@@ -51,7 +56,8 @@ class Effects:
         self._programmer = programmer
         self._plugin = plugin
         self._limiter = limiter
-        self._notify = notify
+        self._tell = tell
+        self._alert = alert
 
     async def node_changed(self, change: NodeChange) -> None:
         """A node has been admitted, approved, disabled, deleted, put into a group, …
@@ -60,17 +66,21 @@ class Effects:
         """
         jid = change.jid
         was = change.before is not None and change.before.state is NodeState.ACTIVE
-        is_now = change.after is not None and change.after.state is NodeState.ACTIVE
+        state = change.after.state if change.after is not None else None
         steps: list[Callable[[], Awaitable[object]]] = []
-        if is_now and not was:
+        if state is NodeState.PENDING:
+            return  # nobody is cut off by asking, and to the plugin a node that waits is as good as unknown
+        if state is NodeState.ACTIVE and was:  # groups, clearance
+            steps = [lambda: self._rights_changed([jid], list(self._topics.all())), self._plugin.obey]
+        elif state is NodeState.ACTIVE:
             self._limiter.forget(jid)
             steps = [self._plugin.obey, lambda: self._programme(jid, change)]
-        elif not is_now:
+        else:
             self._sessions.drop(jid)
             steps = [self._plugin.obey, lambda: self._end(jid, change), lambda: self._programme(jid, change)]
-        else:  # groups, clearance
-            steps = [lambda: self._rights_changed([jid], list(self._topics.all())), self._plugin.obey]
-        await self._all(steps, change.summary)
+        await self._all(steps, jid, change.summary)
+        if state is NodeState.ACTIVE and not was:
+            self._tell(jid, f"<node xmlns='{ns.GRID}' state='{state}'/>")
 
     async def _programme(self, jid: str, change: NodeChange) -> None:
         await self._programmer.node(jid, before=change.before, password=change.password)
@@ -89,14 +99,14 @@ class Effects:
         group = change.subject.removeprefix("group:") if change.subject.startswith("group:") else ""
         jids = list(self._accounts.members(group)) if group else [change.subject]
         concerned = [topic for topic in self._topics.all() if change.covers(topic.name)]
-        await self._all([lambda: self._rights_changed(jids, concerned)], change.summary)
+        await self._all([lambda: self._rights_changed(jids, concerned)], change.subject, change.summary)
 
     async def topic_changed(self, change: TopicChange) -> None:
         """A topic has been made, changed, enabled, disabled, deleted.
 
         :raises NotConfirmed: not everything has been done yet.
         """
-        await self._all([lambda: self._programmer.topic(change.name)], change.summary)
+        await self._all([lambda: self._programmer.topic(change.name)], change.name, change.summary)
 
     async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
         concerned, names = frozenset(jids), sorted(topic.name for topic in topics)
@@ -106,21 +116,26 @@ class Effects:
             for jid in concerned.intersection(self._topics.providers(name)):
                 if not self._access.by_rules(jid, Action.PUBLISH, name).permitted:
                     await self._topics.withdraw(jid, name)
-        await self._all([partial(self._programmer.topic, name, concerned) for name in names], "")
+        await self._all([partial(self._programmer.topic, name, concerned) for name in names], "rules", "")
 
     async def _review(self, jid: str, topic: str, state: Subscribed) -> None:
         verdict = self._access.by_rules(jid, Action.SUBSCRIBE, topic)  # a disabled topic keeps its subscribers
         if verdict.permitted and state is Subscribed.PENDING:
             await self._topics.subscribe(jid, topic, Subscribed.SUBSCRIBED)
-            self._notify(jid, topic, "subscribed")
+            self._subscription(jid, topic, "subscribed")
         elif not verdict.permitted and (state is Subscribed.SUBSCRIBED or self._forbidden(jid, topic)):
             await self._topics.unsubscribe(jid, topic)
-            self._notify(jid, topic, "none")
+            self._subscription(jid, topic, "none")
+
+    def _subscription(self, jid: str, topic: str, state: str) -> None:
+        """Tell of a decision about a subscription (XEP-0060 §8.6)."""
+        said = f"node='{quote(topic)}' jid='{quote(jid)}' subscription='{state}'"
+        self._tell(jid, f"<event xmlns='{ns.PUBSUB_EVENT}'><subscription {said}/></event>")
 
     def _forbidden(self, jid: str, topic: str) -> bool:
         return any(rule.effect is Effect.FORBID for rule in self._access.deciding(jid, Action.SUBSCRIBE, topic))
 
-    async def _all(self, steps: Iterable[Callable[[], Awaitable[object]]], summary: str) -> None:
+    async def _all(self, steps: Iterable[Callable[[], Awaitable[object]]], subject: str, summary: str) -> None:
         """Do everything, whatever fails; then say what did."""
         failed: list[StanzagateError] = []
         for step in steps:
@@ -130,6 +145,7 @@ class Effects:
                 log.warning("A change was made, but not everything followed: %s", error)
                 failed.append(error)
         if failed:
+            self._alert(Alert(AlertKind.NOT_CONFIRMED, subject, failed[0].message))
             raise NotConfirmed(
                 f"{summary} But {failed[0].message}".strip(), hint=failed[0].hint or "It is made good by itself.",
                 details=[error.message for error in failed[1:]],

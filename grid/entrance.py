@@ -14,7 +14,7 @@ from component.base.errors import Conflict, InputError, NotFound, StanzagateErro
 from component.base.jid import Jid, JidError, prepare_often
 from component.base.link import Link
 from component.base.stanzas import IQ, quote
-from grid import errors, ns
+from grid import errors
 from grid.admission import Admission
 from grid.broker import Broker
 from grid.desk import Desk
@@ -129,7 +129,7 @@ class Entrance:
             if self.draining:
                 raise errors.later("The controller is stopping.")
             self._admission.check(request.jid)
-            if not self._queues.add(request.jid, lambda: self._serve(request)):
+            if not self._queues.add(request.jid.bare, lambda: self._serve(request)):
                 raise errors.resource_constraint("Too many requests wait for an answer.")
         except Refusal as refusal:
             self._refuse(request, refusal)
@@ -180,13 +180,9 @@ class Entrance:
         self.outcomes[request.kind, refusal.condition] += 1
         request.refuse(refusal)
 
-    def notify(self, bare: str, topic: str, state: str) -> None:
-        """Tell a node what has been decided about its subscription (XEP-0060 §8.6)."""
-        said = f"node='{quote(topic)}' jid='{quote(bare)}' subscription='{state}'"
-        self._link.send(
-            f"<message from='{self._link.jid}' to='{quote(bare)}'>"
-            f"<event xmlns='{ns.PUBSUB_EVENT}'><subscription {said}/></event></message>"
-        )
+    def tell(self, bare: str, content: str) -> None:
+        """Send a node a headline: nothing is stored of it for those who are away (RFC 6121 §5.2.2)."""
+        self._link.send(f"<message type='headline' from='{self._link.jid}' to='{quote(bare)}'>{content}</message>")
 
 
 def _is_known(iq: Element) -> bool:
