@@ -56,12 +56,17 @@ turned_away(State, Reason, Error) ->
 -spec opened(ejabberd_c2s:state()) -> ejabberd_c2s:state().
 opened(#{lserver := Host, jid := Jid} = State) ->
     try
-        #{quiet := Quiet} = mod_stanzagate_grid_guard:find(Host),
-        mod_stanzagate_grid_quiet:forget(Quiet, Jid)
+        #{quiet := Quiet} = Guard = mod_stanzagate_grid_guard:find(Host),
+        mod_stanzagate_grid_quiet:forget(Quiet, Jid),
+        resumed(State),
+        turned_out(is_revoked(Guard, State) andalso mod_stanzagate_grid_guard:mode(Guard), State)
     catch
-        _:_ -> ok    % there is no guard: nothing passes
-    end,
-    resumed(State).
+        _:_ -> ejabberd_c2s:send(State, xmpp:serr_internal_server_error())
+    end.
+
+%% A certificate may have been revoked since its owner authenticated.
+turned_out(enforce, State) -> ejabberd_c2s:send(State, xmpp:serr_not_authorized());
+turned_out(_, State) -> State.
 
 %% @doc A session is there, perhaps one that goes on: the hook c2s_session_resumed.
 -spec resumed(ejabberd_c2s:state()) -> ejabberd_c2s:state().

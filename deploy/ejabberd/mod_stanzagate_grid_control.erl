@@ -12,25 +12,29 @@
 decode_iq_subel(Element) ->
     Element.
 
-%% @doc Answer a request of our namespace to the grid host. Only the controller is believed.
+%% @doc Answer a request of our namespace to the grid host. Only the controller is believed, and it is answered by the
+%% stream that it asks by: the router might choose an older one, which may be half open.
 -spec process_iq(iq()) -> iq() | ignore.
 process_iq(#iq{from = From, to = #jid{lserver = Host}, type = Type, sub_els = [Element]} = IQ) ->    % it has one always
     Guard = mod_stanzagate_grid_guard:find(Host),
-    case From of
-        #jid{luser = <<>>, lresource = <<>>} ->
-            asked(mod_stanzagate_grid_guard:component(Guard, From), Guard, Type, Element, IQ);
+    case {From, mod_stanzagate_grid_guard:component(Guard, From)} of
+        {#jid{luser = <<>>, lresource = <<>>}, true} ->
+            case asked(Guard, Type, Element, IQ) of
+                ignore -> ignore;
+                Answer ->
+                    self() ! {route, Answer},
+                    ignore
+            end;
         _ ->
-            asked(false, Guard, Type, Element, IQ)
+            refused(Guard, "~ts asks what only the controller may ask: refused", [From], IQ, xmpp:err_forbidden())
     end.
 
-asked(false, Guard, _, _, #iq{from = From} = IQ) ->
-    refused(Guard, "~ts asks what only the controller may ask: refused", [From], IQ, xmpp:err_forbidden());
-asked(true, #{host := Host} = Guard, get, #xmlel{name = <<"status">>}, IQ) ->
+asked(#{host := Host} = Guard, get, #xmlel{name = <<"status">>}, IQ) ->
     xmpp:make_iq_result(IQ, status_element(Guard, mod_stanzagate_grid_server:status(Host)));
-asked(true, Guard, get, #xmlel{name = <<"sessions">>}, IQ) ->
-    mod_stanzagate_grid_server:sessions(Guard, IQ),
+asked(Guard, get, #xmlel{name = <<"sessions">>}, IQ) ->
+    mod_stanzagate_grid_server:sessions(Guard, self(), IQ),
     ignore;
-asked(true, Guard, set, Element, IQ) ->
+asked(Guard, set, Element, IQ) ->
     case mod_stanzagate_grid_orders:read(Element) of
         {ok, flush} -> xmpp:make_iq_result(IQ);    % nothing is kept that could be out of date
         {ok, Order} ->
@@ -40,7 +44,7 @@ asked(true, Guard, set, Element, IQ) ->
             end;
         malformed -> malformed(Guard, IQ)
     end;
-asked(true, Guard, _, _, IQ) ->
+asked(Guard, _, _, IQ) ->
     malformed(Guard, IQ).
 
 malformed(Guard, IQ) ->

@@ -24,15 +24,18 @@ arriving(Guard, Packet) ->
         {false, _} -> from_others(Guard, Packet)
     end.
 
-from_others(Guard, #iq{type = Type, to = To} = IQ) when Type =:= get; Type =:= set ->
-    case is_publish(IQ) andalso To of
-        #jid{luser = <<>>, lresource = <<>>} ->
+from_others(Guard, #iq{type = Type, to = #jid{luser = <<>>, lresource = <<>>}} = IQ) when Type =:= get; Type =:= set ->
+    case is_publish(IQ) of
+        true ->
             mod_stanzagate_grid_guard:count(Guard, passed),
             IQ;
-        _ ->
+        false ->
             ask(Guard, IQ),
             drop
     end;
+from_others(Guard, #iq{type = Type} = IQ) when Type =:= get; Type =:= set ->
+    mod_stanzagate_grid_filter:refuse(Guard, absent, IQ),
+    drop;
 from_others(Guard, _) ->
     mod_stanzagate_grid_guard:count(Guard, discarded),
     drop.
@@ -73,10 +76,13 @@ answered(#{questions := Questions} = Guard, #iq{id = Id} = Answer) ->
     end.
 
 inner(#iq{type = result, sub_els = [Element]}) ->
-    #xmlel{name = <<"delegation">>, children = Wrapped} = encoded(Element),
-    [#xmlel{name = <<"forwarded">>, children = Forwarded}] = elements(Wrapped),
-    [#xmlel{name = <<"iq">>} = Inner] = elements(Forwarded),
+    {<<"delegation">>, ?NS_DELEGATION, [Forwarded]} = named(encoded(Element)),
+    {<<"forwarded">>, ?NS_FORWARD, [Inner]} = named(Forwarded),
+    {<<"iq">>, ?NS_CLIENT, _} = named(Inner),
     Inner.
+
+named(#xmlel{name = Name, children = Children} = Element) ->
+    {Name, namespace(Element), elements(Children)}.
 
 %% The answer decides what is said, and nothing about whom it goes to.
 answer(Guard, Asked, Answer) ->

@@ -28,7 +28,7 @@ said(#xmlel{name = <<"changes">>, children = Children} = Element) ->
                true -> reset;
                false -> Since
            end,
-    {obey, Mode, lists:flatmap(fun order/1, [Child || #xmlel{} = Child <- Children]), epoch(Element)};
+    {obey, Mode, lists:flatmap(fun inner/1, [Child || #xmlel{} = Child <- Children]), epoch(Element)};
 said(#xmlel{name = <<"quiet">>} = Element) ->
     #jid{lresource = <<_, _/binary>>} = Jid = jid(Element),
     {quiet, Jid, not flag(<<"lifted">>, Element), epoch(Element)};
@@ -38,6 +38,10 @@ said(#xmlel{name = <<"flush">>}) ->
     flush;
 said(Element) ->
     {obey, 0, order(Element), epoch(Element)}.
+
+inner(Element) ->
+    true = lists:member(value(<<"xmlns">>, Element), [<<>>, mod_stanzagate_policy:namespace()]),
+    order(Element).
 
 order(#xmlel{name = <<"node">>} = Element) ->
     State = state(value(<<"state">>, Element)),

@@ -5,7 +5,7 @@
 -module(mod_stanzagate_grid_server).
 -behaviour(gen_server).
 
--export([attached/2, bypass/2, look/1, obey/2, reload/2, removed/2, session/2, sessions/2, start/1, status/1, stop/1]).
+-export([attached/2, bypass/2, look/1, obey/2, reload/2, removed/2, session/2, sessions/3, start/1, status/1, stop/1]).
 -export([code_change/3, handle_call/3, handle_cast/2, handle_continue/2, handle_info/2, init/1, start_link/1,
          terminate/2]).
 -export_type([figures/0]).
@@ -29,11 +29,18 @@
 
 %%% For everybody
 
+%% @doc Start the process. When this returns it is ready, unless it has failed; then it is started again.
 -spec start(binary()) -> {ok, pid()} | {error, term()}.
 start(Host) ->
     Child = #{id => name(Host), start => {?MODULE, start_link, [Host]}, restart => transient,
               shutdown => ?MINUTE, type => worker, modules => [?MODULE]},
-    supervisor:start_child(ejabberd_gen_mod_sup, Child).
+    Started = supervisor:start_child(ejabberd_gen_mod_sup, Child),
+    try
+        #{} = status(Host)
+    catch
+        _:_ -> ok
+    end,
+    Started.
 
 -spec start_link(binary()) -> {ok, pid()} | {error, term()}.
 start_link(Host) ->
@@ -65,10 +72,10 @@ obey(#{host := Host}, Order) ->
 session(Host, Session) ->
     gen_server:cast(name(Host), {session, Session}).
 
-%% @doc Answer the component's question for all sessions, in order with the events.
--spec sessions(guard(), iq()) -> ok.
-sessions(#{host := Host}, IQ) ->
-    gen_server:cast(name(Host), {sessions, IQ}).
+%% @doc Answer the component's question for all sessions, by the stream that it has asked by, in order with the events.
+-spec sessions(guard(), pid(), iq()) -> ok.
+sessions(#{host := Host}, Stream, IQ) ->
+    gen_server:cast(name(Host), {sessions, Stream, IQ}).
 
 %% @doc An account has been removed.
 -spec removed(binary(), binary()) -> ok.
@@ -161,8 +168,8 @@ called({reload, Options}, State) ->
 
 told({session, Session}, State) ->
     begun(Session, State);
-told({sessions, IQ}, #state{book = Book} = State) ->
-    ejabberd_router:route(xmpp:make_iq_result(IQ, mod_stanzagate_sessions:all(Book))),
+told({sessions, Stream, IQ}, #state{book = Book} = State) ->
+    Stream ! {route, xmpp:make_iq_result(IQ, mod_stanzagate_sessions:all(Book))},
     State;
 told({removed, User}, #state{guard = #{host := Host}} = State) ->
     mod_stanzagate_grid_facts:forget_account(Host, User),
