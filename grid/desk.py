@@ -93,7 +93,7 @@ class Desk:
         handler = _HANDLERS.get(type(request))
         if handler is None:
             await self._logged_in(jid)
-            raise errors.unsupported(type(request).__name__)
+            raise errors.unsupported_yet("This version does not answer it.")
         return await handler(self, jid, request)
 
     async def _logged_in(self, jid: Jid) -> None:
@@ -204,7 +204,7 @@ class Desk:
     async def _subscribe(self, jid: Jid, request: SubscribeRequest) -> str:
         await self._logged_in(jid)
         if request.filter is not None:
-            raise errors.unsupported("filters")
+            raise errors.unsupported_yet("This version has no filters.")
         name = name_of(request.capability, request.version, request.label)
         state = await self.subscribe(jid.bare, name)
         providers = [self._reachable(bare) for bare in sorted(self._topics.providers(name))]

@@ -77,6 +77,11 @@ def unsupported(feature: str) -> Refusal:
     return Refusal("cancel", "feature-not-implemented", extra=pubsub_error("unsupported", feature))
 
 
+def unsupported_yet(text: str) -> Refusal:
+    """A request that is understood, and that this version does not carry out."""
+    return Refusal("cancel", "feature-not-implemented", text)
+
+
 def unavailable() -> Refusal:
     """Nothing that we know."""
     return Refusal("cancel", "service-unavailable")

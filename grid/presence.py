@@ -13,7 +13,7 @@ from component.base.link import Link
 from component.base.stanzas import quote
 from grid.judge import Judge
 from grid.model import Topic
-from grid.protocol import answers
+from grid.protocol.answers import provider_presence
 from grid.sessions import Sessions
 from grid.topics import Topics
 
@@ -55,5 +55,5 @@ class Providers:
     def _tell(self, provider: str, names: list[str], jid: Jid, there: bool) -> None:
         kind = "" if there else " type='unavailable'"
         sender = f"{escape_local(provider)}@{self._link.jid}/grid"
-        content = answers.provider_presence(provider, names)
+        content = provider_presence(provider, names)
         self._link.send(f"<presence from='{quote(sender)}' to='{quote(jid.full)}'{kind}>{content}</presence>")
