@@ -84,10 +84,11 @@ async def test_a_guard_that_fails_lets_nothing_through(server_p: Sandbox, host: 
             await soc1.send_raw(f"<message type='chat' id='m' to='{other.jid}'><body>b</body></message>")
             await caught_up(soc1, "alive")
             assert await pinged(other, "acs.test") == PASSED
-            assert messages(other) == []
+            assert "m" not in messages(other)
             assert (await grid.status()).refused["crashed"] == before + 1
         await soc1.send_raw(f"<message type='chat' id='n' to='{other.jid}'><body>b</body></message>")
-        await until(lambda: messages(other) == ["n"])
+        await until(lambda: "n" in messages(other))
+        assert "m" not in messages(other)
     assert "injected" in server_log(server_p)
 
 
