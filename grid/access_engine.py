@@ -202,8 +202,8 @@ class Engine:
             topic_or_subtopic(topic)
         except InputError as error:
             return Verdict(False, (), f"no rule can permit it: {error.message}")
-        candidates = self._candidates(jid, groups, action, topic)
-        if not candidates:
+        candidates = self._candidates(jid, groups, topic)
+        if not any(action in self.actions(rule) for rule in candidates):
             return NOT_PERMITTED
         try:
             result = cedarpy.is_authorized(
@@ -224,13 +224,14 @@ class Engine:
         decided = tuple(sorted(int(number) for number in result.diagnostics.id_annotations_by_reason.values()))
         return self._verdict(result.allowed, decided, action)
 
-    def _candidates(self, jid: str, groups: tuple[str, ...], action: Action, topic: str) -> list[Rule]:
+    def _candidates(self, jid: str, groups: tuple[str, ...], topic: str) -> list[Rule]:
+        """What could be about a node and a topic, whatever the action: so all actions share what is parsed."""
         base = base_of(topic)
         found: list[Rule] = []
         for subject in (jid, *(GROUP + group for group in groups)):
             shelf = self._shelves.get(subject)
             if shelf is not None:
-                found += [rule for rule in shelf.about(base, topic) if action in self.actions(rule)]
+                found += [rule for rule in shelf.about(base, topic) if self.actions(rule)]
         return found
 
     def _policies(self, rules: list[Rule]) -> cedarpy.PolicySet:
