@@ -116,7 +116,14 @@ class Agent:
         )
         self._uplink = Uplink(login, on_session=self._session, on_stanza=self._received, on_failed=self._failed)
         self._membership = (
-            Membership(self._uplink, self.controller, timeout=timeout, patience=patience, on_state=on_state)
+            Membership(
+                self._uplink,
+                self.controller,
+                be_present=self._be_present,
+                timeout=timeout,
+                patience=patience,
+                on_state=on_state,
+            )
             if self.controller is not None
             else None
         )
@@ -326,10 +333,14 @@ class Agent:
             if not self._subscriptions.has(topic):
                 topic = self._names[known] = await self._subscribe(*known)
             self._subscriptions.add(topic, stream)
+        self._be_present()
+        return topic
+
+    def _be_present(self) -> None:
+        """From now on what has waited at the server comes, and what is sent to the bare JID."""
         if not self._present:
             self._present = True
             self._uplink.send("<presence/>")
-        return topic
 
     async def _subscribe(self, name: str, version: str) -> str:
         if version:

@@ -25,6 +25,7 @@ LONGEST_LOOK = 30.0
 class Membership:
     """
     :param controller: JID of the controller.
+    :param be_present: makes the node available (RFC 6121 §4.2).
     :param timeout: seconds for one request.
     :param patience: seconds to wait for approval; None for as long as it takes, 0 for not at all.
     :param on_state: told when the state is known.
@@ -36,6 +37,7 @@ class Membership:
         uplink: Uplink,
         controller: str,
         *,
+        be_present: Callable[[], None],
         timeout: float,
         patience: float | None,
         on_state: Callable[[NodeState], None] | None = None,
@@ -43,6 +45,7 @@ class Membership:
     ) -> None:
         self._uplink = uplink
         self._controller = controller
+        self._be_present = be_present
         self._timeout = timeout
         self._patience = patience
         self._on_state = on_state
@@ -73,6 +76,7 @@ class Membership:
                     if await self.register() is NodeState.ACTIVE:
                         continue
                     self._tell(NodeState.PENDING)
+                    self._be_present()  # what the controller says to the bare JID reaches only who is
                 elif isinstance(error, NotRegistered):
                     raise
                 if self._patience == 0:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 15.0
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 30.0
+LASTING = 5.0
+"""Seconds. A connection that lasts so long was a good one: the next delay is the first one again."""
 PROBE = 60.0
 """Seconds of silence after which the server is asked to say something."""
 PROBE_TIMEOUT = 15.0
@@ -105,9 +107,13 @@ class Uplink:
     async def stay(self) -> None:
         """Stay connected until cancelled, or until the server does not want us any more (see `failed`)."""
         delay, said = FIRST_DELAY, ""
+        clock = asyncio.get_running_loop().time
         while self.failed is None:
+            since = clock()
             reason = await self._until_lost()
             self._ready = False
+            if clock() - since > LASTING:
+                delay = FIRST_DELAY
             log.info("%s lost its connection: %s.", self._login.jid, reason)
             if reason == "stream error conflict":
                 replaced = f"{self.jid} was replaced by another connection of the same name."
@@ -125,7 +131,7 @@ class Uplink:
                         log.warning("%s is not connected: %s Trying again.", self._login.jid, error)
                     said = str(error)
                 else:
-                    delay, said = FIRST_DELAY, ""
+                    said = ""
 
     async def _again(self) -> None:
         await self.stream.open(CONNECT_TIMEOUT)

@@ -176,10 +176,9 @@ class Wire:
         writer.close()
 
     async def until_lost(self) -> None:
-        """Wait until something is lost in the way that is set."""
-        before = self.lost
+        """Wait until something has been lost on this connection, or on the ones before."""
         async with asyncio.timeout(30):
-            while self.lost == before:
+            while not self.lost:
                 await asyncio.sleep(0.002)
 
     async def until_sent(self, count: int) -> None:
@@ -191,6 +190,7 @@ class Wire:
 
     def cut(self) -> None:
         """Break all connections without a word."""
+        self.lost = 0
         for writer in self._writers:
             writer.transport.abort()
 
