@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from enum import StrEnum
 
+from cryptography import x509
 from pydantic import Field, field_validator, model_validator
 
 from component.base.jid import JidError, prepare
 from component.base.settings import Duration, PathSetting, RateSetting, Secret, Section, parse_rate
 from grid.model import Action
+
+_FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Approval(StrEnum):
@@ -38,6 +42,17 @@ class AutoApproval(Section):
         if not (self.issuer or self.pattern):
             raise ValueError("name an issuer or a pattern; approval: automatic approves everybody")
         return self
+
+    @field_validator("issuer")
+    @classmethod
+    def _authority(cls, value: str) -> str:
+        if value and not _FINGERPRINT.fullmatch(value.replace(":", "")):
+            try:
+                x509.Name.from_rfc4514_string(value)
+            except ValueError:
+                hint = "write 64 hex digits, or something like CN=SOC CA,O=SOC"
+                raise ValueError(f"{value!r} is neither a SHA-256 in hex nor a subject; {hint}") from None
+        return value
 
     def covers(self, jid: str) -> bool:
         """Whether `pattern` covers a bare JID."""
@@ -74,7 +89,12 @@ class AlertSettings(Section):
 
 
 class GridSettings(Section):
-    """The XMPP-Grid controller."""
+    """The XMPP-Grid controller.
+
+    :ivar node_ca: certificates of the authorities whose nodes are accepted, PEM; `ca init` makes the file.
+    :ivar node_ca_key: the key of the first of them; without it nothing can be issued here.
+    :ivar crl: where the list of revoked certificates is published.
+    """
 
     jid: str
     component_port: int = Field(default=5347, ge=1, le=65535)
@@ -105,6 +125,14 @@ class GridSettings(Section):
         names = (self.jid, self.host, self.pubsub, *self.federated)
         if len(set(names)) < len(names):
             raise ValueError("jid, host, pubsub and the federated domains must be different domains")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_authority(self) -> GridSettings:
+        if self.node_ca_key is not None and self.node_ca is None:
+            raise ValueError("node_ca_key needs node_ca, the certificate that it belongs to")
+        if self.crl is not None and self.node_ca_key is None:
+            raise ValueError("crl needs node_ca_key, which signs it")
         return self
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, SecretStr
 
 from grid.authority import IssuedCertificate, Revocation, RevocationList, Signed
-from grid.model import GridChange, Node, Right
+from grid.model import GridChange, Node
 from stanzagate.admin.models import Body, Name
+from stanzagate.admin.topic_models import GridChangeOut, RightOut
 
 Reason = Annotated[str, Field(max_length=500)]
 
@@ -80,44 +80,20 @@ class NewRevocation(Body):
     dry_run: bool = False
 
 
-class RightOut(BaseModel):
-    """A node may do something with a topic."""
+class NodeChangeOut(GridChangeOut):
+    """What a change of a node, or of certificates, did.
 
-    jid: str
-    action: str
-    topic: str
-
-    @classmethod
-    def all(cls, rights: Iterable[Right]) -> list[Self]:
-        """Several of them."""
-        return [cls(jid=right.jid, action=str(right.action), topic=right.topic) for right in rights]
-
-
-class GridChangeOut(BaseModel):
-    """What a change of the grid did, or would do when `dry_run` is true.
-
-    :ivar loses: rights that somebody loses, some of them when there are many; `losses` says how many.
-    :ivar gains: likewise; `won` says how many.
-    :ivar data: what was made or touched.
+    :ivar id: JID of the node that was asked for, or null.
+    :ivar data: what was made or touched: `jid` and `state` of a node (`gone` when it is forgotten), `fingerprints`
+        that were revoked, the file of the `certificate` of the CA.
     """
 
-    summary: str
-    loses: list[RightOut]
-    losses: int
-    gains: list[RightOut]
-    won: int
-    epoch: int
-    dry_run: bool
     data: dict[str, Any]
 
     @classmethod
-    def of(cls, change: GridChange) -> Self:
+    def made(cls, change: GridChange) -> Self:
         """From the registry's own."""
-        return cls(
-            summary=change.summary, loses=RightOut.all(change.loses), losses=change.losses,
-            gains=RightOut.all(change.gains), won=change.won, epoch=change.epoch, dry_run=change.dry_run,
-            data=change.data,
-        )  # fmt: skip
+        return cls(**GridChangeOut.of(change, "jid").model_dump(), data=change.data)
 
 
 class NodeRowOut(BaseModel):
@@ -234,7 +210,7 @@ class NodeOut(NodeRowOut):
     accesses: list[AccessOut]
 
 
-class SignedOut(GridChangeOut):
+class SignedOut(NodeChangeOut):
     """A certificate that was issued; empty with `dry_run`.
 
     :ivar certificate: PEM.
@@ -254,7 +230,7 @@ class SignedOut(GridChangeOut):
         """From the authority's own."""
         item = signed.item
         return cls(
-            **GridChangeOut.of(signed.change).model_dump(), jid=item.jid,
+            **NodeChangeOut.made(signed.change).model_dump(), jid=item.jid,
             serial="" if signed.change.dry_run else item.serial,
             fingerprint="" if signed.change.dry_run else item.fingerprint,
             begins=item.begins, ends=item.ends, certificate=signed.certificate, authority=signed.authority,

@@ -78,7 +78,7 @@ def test_the_relays_section_is_not_looked_at(tmp_path: Path) -> None:
         ("listen: 127.0.0.1:8470", "listen: 8470", 9, "admin.listen", ""),
         ("listen: 127.0.0.1:8470", "listen: localhost:99999", 9, "admin.listen", "HOST:PORT"),
         ("role: admin", "role: root", 11, "admin.tokens.ops.role", "admin"),
-        ("admin:\n", "grid: {}\nadmin:\n", 8, "grid", "no grid"),
+        ("admin:\n", "grid: {}\nadmin:\n", 8, "grid.jid", "missing"),
         ("admin:\n", "base: /tmp\nadmin:\n", 8, "base", "Unknown key"),
         ("gate:\n", "gate: {}\ngate:\n", 3, "", "duplicate key"),
         ("gate:\n", "gate: [\n", 3, "", ""),

@@ -7,11 +7,11 @@ from fastapi import APIRouter
 from component.base.jid import prepare
 from stanzagate.admin.node_models import (
     CertificateOut,
-    GridChangeOut,
     ListOut,
     NewAuthority,
     NewCertificate,
     NewRevocation,
+    NodeChangeOut,
     SignedOut,
 )
 from stanzagate.admin.routes import By
@@ -21,9 +21,9 @@ router = APIRouter(prefix="/v1/ca", tags=["certificates"])
 
 
 @router.post("")
-async def make_authority(grid: TheGrid, by: By, body: NewAuthority) -> GridChangeOut:
+async def make_authority(grid: TheGrid, by: By, body: NewAuthority) -> NodeChangeOut:
     """Make the CA, in the files that the configuration names."""
-    return GridChangeOut.of(await grid.authority.init(by.actor, name=body.name, dry_run=body.dry_run))
+    return NodeChangeOut.made(await grid.authority.init(by.actor, name=body.name, dry_run=body.dry_run))
 
 
 @router.get("/certificates")
@@ -42,10 +42,10 @@ async def issue_certificate(grid: TheGrid, by: By, body: NewCertificate) -> Sign
 
 
 @router.post("/revocations")
-async def revoke_certificates(grid: TheGrid, by: By, body: NewRevocation) -> GridChangeOut:
+async def revoke_certificates(grid: TheGrid, by: By, body: NewRevocation) -> NodeChangeOut:
     """Have certificates count no more. Returns when the server obeys."""
     change = await grid.authority.revoke(by.actor, body.which, reason=body.reason, dry_run=body.dry_run)
-    return GridChangeOut.of(change)
+    return NodeChangeOut.made(change)
 
 
 @router.post("/crl")

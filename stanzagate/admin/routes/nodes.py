@@ -18,17 +18,17 @@ from stanzagate.admin.node_models import (
     CertificateOut,
     Cleared,
     Decided,
-    GridChangeOut,
     NewNode,
+    NodeChangeOut,
     NodeOut,
     NodeRowOut,
     NodesOut,
-    RightOut,
     SessionOut,
     SubscriptionOut,
 )
 from stanzagate.admin.routes import Asked, By
 from stanzagate.admin.services import grid_of
+from stanzagate.admin.topic_models import RightOut
 
 router = APIRouter(prefix="/v1", tags=["nodes"])
 
@@ -53,7 +53,7 @@ async def list_nodes(
 
 
 @router.post("/nodes")
-async def add_node(grid: TheGrid, by: By, body: NewNode) -> GridChangeOut:
+async def add_node(grid: TheGrid, by: By, body: NewNode) -> NodeChangeOut:
     """Admit a platform before it was ever seen."""
     change = await grid.accounts.add(
         by.actor,
@@ -64,56 +64,56 @@ async def add_node(grid: TheGrid, by: By, body: NewNode) -> GridChangeOut:
         reason=body.reason,
         dry_run=body.dry_run,
     )
-    return GridChangeOut.of(change)
+    return NodeChangeOut.made(change)
 
 
 @router.post("/nodes/{jid:path}/approve")
-async def approve_node(grid: TheGrid, by: By, jid: str, body: Approve) -> GridChangeOut:
+async def approve_node(grid: TheGrid, by: By, jid: str, body: Approve) -> NodeChangeOut:
     """Let a node in that waits."""
     change = await grid.accounts.approve(by.actor, jid, groups=body.groups, reason=body.reason, dry_run=body.dry_run)
-    return GridChangeOut.of(change)
+    return NodeChangeOut.made(change)
 
 
 @router.post("/nodes/{jid:path}/reject")
-async def reject_node(grid: TheGrid, by: By, jid: str, body: Decided) -> GridChangeOut:
+async def reject_node(grid: TheGrid, by: By, jid: str, body: Decided) -> NodeChangeOut:
     """Send a node away that waits."""
-    return GridChangeOut.of(await grid.accounts.reject(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
+    return NodeChangeOut.made(await grid.accounts.reject(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
 
 
 @router.post("/nodes/{jid:path}/disable")
-async def disable_node(grid: TheGrid, by: By, jid: str, body: Decided) -> GridChangeOut:
+async def disable_node(grid: TheGrid, by: By, jid: str, body: Decided) -> NodeChangeOut:
     """Shut a node out. Returns when the server obeys."""
-    return GridChangeOut.of(await grid.accounts.disable(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
+    return NodeChangeOut.made(await grid.accounts.disable(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
 
 
 @router.post("/nodes/{jid:path}/enable")
-async def enable_node(grid: TheGrid, by: By, jid: str, body: Decided) -> GridChangeOut:
+async def enable_node(grid: TheGrid, by: By, jid: str, body: Decided) -> NodeChangeOut:
     """Let a node in again."""
-    return GridChangeOut.of(await grid.accounts.enable(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
+    return NodeChangeOut.made(await grid.accounts.enable(by.actor, jid, reason=body.reason, dry_run=body.dry_run))
 
 
 @router.put("/nodes/{jid:path}/groups/{group}")
-async def put_into_group(grid: TheGrid, by: By, jid: str, group: str, dry_run: bool = False) -> GridChangeOut:
+async def put_into_group(grid: TheGrid, by: By, jid: str, group: str, dry_run: bool = False) -> NodeChangeOut:
     """Put a node into a group."""
-    return GridChangeOut.of(await grid.accounts.group_add(by.actor, jid, group, dry_run=dry_run))
+    return NodeChangeOut.made(await grid.accounts.group_add(by.actor, jid, group, dry_run=dry_run))
 
 
 @router.delete("/nodes/{jid:path}/groups/{group}")
-async def take_out_of_group(grid: TheGrid, by: By, jid: str, group: str, dry_run: bool = False) -> GridChangeOut:
+async def take_out_of_group(grid: TheGrid, by: By, jid: str, group: str, dry_run: bool = False) -> NodeChangeOut:
     """Take a node out of a group."""
-    return GridChangeOut.of(await grid.accounts.group_remove(by.actor, jid, group, dry_run=dry_run))
+    return NodeChangeOut.made(await grid.accounts.group_remove(by.actor, jid, group, dry_run=dry_run))
 
 
 @router.put("/nodes/{jid:path}/clearance")
-async def clear_node(grid: TheGrid, by: By, jid: str, body: Cleared) -> GridChangeOut:
+async def clear_node(grid: TheGrid, by: By, jid: str, body: Cleared) -> NodeChangeOut:
     """Say up to which restriction a node may see incidents."""
-    return GridChangeOut.of(await grid.accounts.clear(by.actor, jid, body.level, dry_run=body.dry_run))
+    return NodeChangeOut.made(await grid.accounts.clear(by.actor, jid, body.level, dry_run=body.dry_run))
 
 
 @router.delete("/nodes/{jid:path}")
-async def delete_node(grid: TheGrid, by: By, jid: str, reason: str = "", dry_run: bool = False) -> GridChangeOut:
+async def delete_node(grid: TheGrid, by: By, jid: str, reason: str = "", dry_run: bool = False) -> NodeChangeOut:
     """Forget a node, its account, subscriptions and bindings."""
-    return GridChangeOut.of(await grid.accounts.delete(by.actor, jid, reason=reason, dry_run=dry_run))
+    return NodeChangeOut.made(await grid.accounts.delete(by.actor, jid, reason=reason, dry_run=dry_run))
 
 
 @router.get("/nodes/{jid:path}")
@@ -133,7 +133,7 @@ async def show_node(services: Asked, grid: TheGrid, by: By, jid: str) -> NodeOut
         sessions=_sessions(grid, bare, logins),
         logins=sorted(logins),
         certificates=await _certificates(grid, bare),
-        rights=RightOut.all(grid.access.rights(bare)) if grid.access is not None else [],
+        rights=[RightOut.of(right) for right in grid.access.rights(bare)] if grid.access is not None else [],
         subscriptions=_subscriptions(grid, bare),
         provides=sorted(topic.name for topic in grid.topics.provided(bare)) if grid.topics is not None else [],
         accesses=[AccessOut(time=row.time, action=row.action, subject=row.subject) for row in reversed(rows)],
