@@ -41,8 +41,11 @@ def checked_topic(topic: Topic) -> Topic:
             f"A server can keep 0 to {MOST_PERSISTED} items of a topic, not {topic.persist}.",
             hint="What nodes want to read later is the history's; see grid.history.",
         )
-    if topic.restricted and topic.payload is Payload.TEXT:
-        raise InputError("A restriction can be enforced only where items are XML or JSON.")
+    if topic.restricted:
+        raise InputError(
+            "This version cannot enforce IODEF's restriction: the server delivers every item to all subscribers.",
+            hint="A later version will; until then let only those subscribe to the topic who may see all of it.",
+        )
     creator = prepare(topic.creator).bare if topic.creator else ""
     return replace(topic, name=name, capability=capability, type=type_name(topic.type), creator=creator)
 

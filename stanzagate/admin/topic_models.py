@@ -126,7 +126,7 @@ class NewTopic(Body):
     :ivar type: namespace of the payload.
     :ivar schema_base64: XML Schema or JSON Schema, in base64.
     :ivar persist: how many items the server keeps.
-    :ivar enforce_restriction: whether IODEF's restriction is enforced.
+    :ivar enforce_restriction: whether IODEF's restriction is enforced; this version cannot, and refuses it.
     """
 
     capability: Name

@@ -38,7 +38,7 @@ Model = Annotated[
 ]
 Restricted = Annotated[
     bool | None,
-    typer.Option("--enforce-restriction/--no-enforce-restriction", help="Enforce IODEF's restriction."),
+    typer.Option("--enforce-restriction/--no-enforce-restriction", help="Not in this version."),
 ]
 Honey = Annotated[
     bool | None, typer.Option("--honeytoken/--no-honeytoken", help="Whoever touches it raises an alert.")

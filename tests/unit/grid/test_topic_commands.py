@@ -76,7 +76,7 @@ async def test_a_topic_from_the_beginning_to_the_end(here: Place, tmp_path: Path
     add = ("topic", "add", "Host", "1.0", "--type", "urn:x", "--schema", str(tmp_path / "a.xsd"), "--persist", "3")
     tried = await here.told(*add, "--dry-run")
     assert (tried["id"], tried["dry_run"]) == ("Host-1.0", True) and here.grid.topics.get("Host-1.0") is None
-    made = await here.told(*add, "--access-model", "authorize", "--honeytoken", "--enforce-restriction")
+    made = await here.told(*add, "--access-model", "authorize", "--honeytoken")
     assert made["id"] == "Host-1.0" and not made["dry_run"]
     assert await here.run(*add) == 1
     await here.grid.topics.enroll(Provider("soc1@grid.test", "Host-1.0", ("whois",)))
@@ -93,7 +93,7 @@ async def test_a_topic_from_the_beginning_to_the_end(here: Place, tmp_path: Path
         ["soc2@grid.test"], ["soc1@grid.test"], ["soc2@grid.test"], [],
     )  # fmt: skip
     assert shown["providers"] == [{"jid": "soc1@grid.test", "queries": ["whois"], "notifications": []}]
-    assert shown["honeytoken"] and shown["enforce_restriction"] and len(shown["schema_digest"]) == 64
+    assert shown["honeytoken"] and not shown["enforce_restriction"] and len(shown["schema_digest"]) == 64
     here.said()
     assert await here.run("topic", "show", "Host-1.0") == 0
     assert "subscribers:    soc1@grid.test" in here.said().out
@@ -124,6 +124,7 @@ WRONG = [
     (("topic", "add", "Host", "1.0", "--type", "a b"), 2),
     (("topic", "add", "Host", "1.0", "--type", "urn:x", "--payload", "yaml"), 2),
     (("topic", "add", "Host", "1.0", "--type", "urn:x", "--persist", "999"), 2),
+    (("topic", "add", "Host", "1.0", "--type", "urn:x", "--enforce-restriction"), 2),
     (("topic", "add", "Host", "1.0", "--type", "urn:x", "--schema", "/dev/null"), 2),
     (("topic", "add", "Host", "1.0", "--type", "urn:x", "--schema", "/nowhere/x.xsd"), 2),
     (("topic", "show", "Nothing"), 1),

@@ -58,7 +58,7 @@ async def test_everything_is_there_again(tmp_path: Path) -> None:
     async with registries(tmp_path) as here:
         wanted = Topic(
             "", "Host", "1.0", "urn:x", "Hosts", cacheable=False, persist=7, access_model=AccessModel.AUTHORIZE,
-            restricted=True, honeytoken=True,
+            honeytoken=True,
         )  # fmt: skip
         await here.topics.add("root", wanted, schema=XSD)
         await here.topics.enroll(Provider("soc1@grid.test", "Host-1.0", ("b", "a"), ("n",)))
@@ -193,7 +193,7 @@ async def test_configuring_keeps_the_identity(tmp_path: Path) -> None:
         Topic("A", "", title="a\nb"),
         Topic("A", "", persist=257),
         Topic("A", "", persist=-1),
-        Topic("A", "", payload=Payload.TEXT, restricted=True),
+        Topic("A", "", restricted=True),
         Topic("A", "", schema="0" * 64),
     ],
 )
