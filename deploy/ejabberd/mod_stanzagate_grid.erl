@@ -75,10 +75,9 @@ each_hook(Act) ->
 %% @doc A component has attached: the global hook, in the process of its stream.
 -spec component_connected(binary()) -> ok.
 component_connected(Domain) ->
-    case mod_stanzagate_grid_guard:place(Domain) of
-        {component, Host} -> mod_stanzagate_grid_server:attached(Host, self());
-        _ -> ok
-    end,
+    [mod_stanzagate_grid_server:attached(Host, self())
+     || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE),
+        gen_mod:get_module_opt(Host, ?MODULE, component) =:= Domain],
     ok.
 
 %% @doc A component sends: the global hook. On a listener of several domains ejabberd lets each of them send as any other

@@ -91,4 +91,5 @@ shown(Host) ->
             {attached, mod_stanzagate_grid_guard:attached(Guard)}, {active, Active}, {known, Known}]
         ++ numbers(Guard, Figures),
     [{atom_to_list(Name), mod_stanzagate_control:text(Value)} || {Name, Value} <- Shown]
-        ++ [{"refused " ++ atom_to_list(Reason), mod_stanzagate_control:text(Count)} || {Reason, Count} <- refusals(Guard)].
+        ++ [{"refused " ++ atom_to_list(Reason), mod_stanzagate_control:text(Count)}
+            || {Reason, Count} <- refusals(Guard)].

@@ -202,7 +202,8 @@ is_lost(_, _, _) ->
 %% When it happened, in microseconds: what was stored has a stamp.
 moment(Message) ->
     lists:min([erlang:system_time(microsecond)
-               | [(Mega * 1000000 + Seconds) * 1000000 + Micro || {Mega, Seconds, Micro} <- stamps(xmpp:get_els(Message))]]).
+               | [(Mega * 1000000 + Seconds) * 1000000 + Micro
+                  || {Mega, Seconds, Micro} <- stamps(xmpp:get_els(Message))]]).
 
 stamps(Elements) ->
     lists:flatmap(fun(#delay{stamp = Stamp}) -> [Stamp];

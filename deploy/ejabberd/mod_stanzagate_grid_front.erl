@@ -150,7 +150,8 @@ publishes(_) ->
 %% @doc The pubsub nodes that a message has items of, or retractions; other notices tell nothing of their content.
 -spec topics(message()) -> [binary()].
 topics(Message) ->
-    lists:usort([Node || Element <- xmpp:get_els(Message), #xmlel{name = <<"event">>, children = Children} <- [encoded(Element)],
+    lists:usort([Node || Element <- xmpp:get_els(Message),
+                         #xmlel{name = <<"event">>, children = Children} <- [encoded(Element)],
                          #xmlel{name = <<"items">>} = Child <- Children,
                          {value, Node} <- [fxml:get_tag_attr(<<"node">>, Child)]]).
 

@@ -1,4 +1,4 @@
-%%% What every process knows of the guard on a grid host: how it is configured, where its tables are, what it has counted.
+%%% What every process knows of the guard on a grid host: how it is configured, where its tables are, what it counts.
 %%%
 %%% It lies in persistent_term, so that who sends a stanza reads it without a copy or a message; and so does the
 %%% meaning of the domains that the guard cares for, because the hook filter_packet sees the stanzas of all hosts.

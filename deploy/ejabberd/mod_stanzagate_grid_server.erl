@@ -140,12 +140,17 @@ handle_info(Message, State) ->
 
 %% One that fails time and again is not started so often that its supervisor, and ejabberd with it, gives up.
 terminate(Reason, State) ->
-    _ = is_record(State, state) andalso protected(fun() -> mod_stanzagate_grid_front:give_up(State#state.guard) end, State),
+    leave(State),
     case Reason of
         _ when Reason =:= normal; Reason =:= shutdown -> ok;
         {shutdown, _} -> ok;
         _ -> timer:sleep(?PAUSE)
     end.
+
+leave(#state{guard = Guard} = State) ->
+    protected(fun() -> mod_stanzagate_grid_front:give_up(Guard) end, State);
+leave(_) ->
+    ok.    % it was never set up
 
 code_change(_, State, _) ->
     {ok, State}.
@@ -214,7 +219,9 @@ obeyed({quiet, Jid, IsQuiet, Epoch}, #state{guard = #{quiet := Quiet} = Guard} =
 obeyed({disconnect, #jid{luser = User, lserver = Host, lresource = Resource}, Why},
        #state{guard = #{host := Host}, book = Book}) ->
     Error = xmpp:serr_policy_violation(Why, ejabberd_option:language(Host)),
-    Meant = fun(#{jid := #jid{luser = Of, lresource = At}}) -> Of =:= User andalso lists:member(Resource, [<<>>, At]) end,
+    Meant = fun(#{jid := #jid{luser = Of, lresource = At}}) ->
+                    Of =:= User andalso lists:member(Resource, [<<>>, At])
+            end,
     lists:foreach(fun(Session) -> mod_stanzagate_grid_clients:finish(Session, Error) end,
                   mod_stanzagate_sessions:matching(Meant, Book));
 obeyed({disconnect, _, _}, _) ->

@@ -3,8 +3,8 @@
 %%% It lies in persistent_term, so that who sends to a device reads it without a copy or a message.
 -module(mod_stanzagate_guard).
 
--export([attached/1, change/2, count/2, count/3, counted/2, counters/0, find/1, forget/1, make/3, mode/1, reasons/0, repair/2,
-         settings/1, sound/1]).
+-export([attached/1, change/2, count/2, count/3, counted/2, counters/0, find/1, forget/1, make/3, mode/1, reasons/0,
+         repair/2, settings/1, sound/1]).
 -export_type([guard/0, mode/0, reason/0]).
 
 -type mode() :: enforce | 'log-only' | bypass.
@@ -25,7 +25,8 @@
 -define(REASONS, [forbidden, 'bad-request', 'not-attached', 'no-decision', overload, crashed, answer]).
 -define(COUNTED, #{hits => 1, asked => 2, allowed => 3, denied => 4, passed => 5, bypassed => 6, evicted => 7,
                    discarded => 8, forbidden => 9, 'bad-request' => 10, 'not-attached' => 11, 'no-decision' => 12,
-                   overload => 13, crashed => 14, answer => 15, quiet => 16, revoked => 17, lost => 18, delegated => 19}).    % the last ones: on grid hosts only
+                   overload => 13, crashed => 14, answer => 15, quiet => 16, revoked => 17, lost => 18,
+                   delegated => 19}).    % what comes after answer happens on grid hosts only
 
 %% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
 -spec make(binary(), gen_mod:opts(), map()) -> guard().

@@ -4,8 +4,8 @@
 %%% not escape. The name of a session is ejabberd's own, so it lasts as long as the session, whatever becomes of us.
 -module(mod_stanzagate_sessions).
 
--export([all/1, authenticated/3, count/1, described/2, down/2, find/2, fingerprint/1, matching/2, new/0, opened/1, present/1,
-         sequence/1, session/1, up/2]).
+-export([all/1, authenticated/3, count/1, described/2, down/2, find/2, fingerprint/1, matching/2, new/0, opened/1,
+         present/1, sequence/1, session/1, up/2]).
 -export_type([book/0, session/0]).
 
 -include("xmpp.hrl").
