@@ -16,6 +16,9 @@ from grid.model import Topic
 ATTEMPTS = 5
 """So often what was done is compared with what should be; more than two means that somebody else is at work."""
 
+ONE_BY_ONE = 300
+"""A node with more subscriptions is deleted with them: Prosody takes a minute to end 4,000 one by one."""
+
 Lost = Callable[[str, str, bool], Awaitable[None]]
 """Tells the in-server plugin: bare JID, topic, whether it was regained."""
 
@@ -35,14 +38,13 @@ class Shaper:
         self._pubsub = pubsub
         self._desired = desired
         self._lost = lost
-        self._phantoms: set[tuple[str, str]] = set()
+        self._phantoms: dict[str, set[str]] = {}  # by topic: bare JIDs that Prosody lists and that get nothing
         self._before: dict[str, frozenset[str]] = {}  # who had subscribed when a topic was last known
 
     def forget(self) -> None:
         """The link was lost: nothing is known any more."""
         for name in self.mirror.names():
             self._drop(name)
-        self._phantoms.clear()
 
     async def foretell(self, name: str, only: Only = None) -> None:
         """Tell the plugin who has lost a topic while the server cannot be reached.
@@ -102,7 +104,9 @@ class Shaper:
             )
         except NotFound:
             return None
-        return Known.of(config, affiliations, subscribers)
+        # One that was seen to be none is not believed: if it is wanted, it is made once more, else taken away.
+        wanted = self._desired.subscribers(name, self._phantoms.get(name, ()))
+        return Known.of(config, affiliations, (item for item in subscribers if item.jid not in wanted))
 
     async def _create(self, topic: Topic, notes: list[Repair]) -> Known:
         name, config = topic.name, configuration(topic)
@@ -135,6 +139,7 @@ class Shaper:
             failed += await self._tell(plan.joining, name, regained=True)
             await self._pubsub.subscribe(name, plan.joining)
             known.subscribers.update((jid, Subscriber.of(jid)) for jid in plan.joining)
+            self._phantoms.get(name, set()).difference_update(plan.joining)
         if not made:
             notes.extend(_granted(name, plan))
         if failed:
@@ -153,8 +158,7 @@ class Shaper:
 
         :returns: what the plugin has not confirmed; that is repeated by whoever tells it.
         """
-        losers = {jid for jid in plan.losers if (name, jid) not in self._phantoms}
-        failed = await self._tell(losers, name, regained=False)
+        failed = await self._tell(plan.losers - self._phantoms.get(name, set()), name, regained=False)
         gone = await self._pubsub.unsubscribe(name, plan.leaving)
         if plan.demoted:
             await self._pubsub.set_affiliations(name, plan.demoted)
@@ -162,16 +166,18 @@ class Shaper:
             self._pubsub.affiliations(name), self._pubsub.subscriptions(name)
         )
         notes.extend(_revoked(name, plan, gone))
-        self._phantoms |= {(name, item.bare) for item in subscribers if item.jid in gone}
+        phantoms = {item.bare for item in subscribers if item.jid in gone}
+        self._phantoms.setdefault(name, set()).update(phantoms)
         known.affiliations = affiliations
         # What the server lists and yet says is not there (Prosody, of an earlier node of that name) gets nothing.
         known.subscribers = {item.jid: item for item in subscribers if item.jid not in gone}
-        return failed + await self._tell(losers, name, regained=False)
+        return failed + await self._tell(plan.losers - phantoms, name, regained=False)
 
     async def _remove(self, name: str, notes: list[Repair]) -> None:
         """Delete a node that should not be there.
 
-        Subscriptions go first, or Prosody would show them again when a node of that name is created.
+        Subscriptions go first, or Prosody would show them again when a node of that name is created; of too many it
+        is remembered.
         """
         self._drop(name)
         try:
@@ -181,7 +187,10 @@ class Shaper:
             return
         losers = {item.bare for item in subscribers}
         failed = await self._tell(losers, name, regained=False)
-        await self._pubsub.unsubscribe(name, subscribers)
+        if len(subscribers) <= ONE_BY_ONE:
+            await self._pubsub.unsubscribe(name, subscribers)
+        else:
+            self._phantoms.setdefault(name, set()).update(losers)
         try:
             await self._pubsub.delete(name)
             await self._pubsub.subscriptions(name)
