@@ -19,7 +19,9 @@ def authorities(layout: Layout) -> tuple[Authority, Authority]:
     :raises InputError: when the files of an earlier run are damaged.
     """
     server = Authority.load_or_create(layout.ca, layout.ca.with_suffix(".key"), "Stanzagate sandbox servers")
-    node = Authority.load_or_create(layout.node_ca, layout.node_ca.with_suffix(".key"), "Stanzagate sandbox nodes")
+    node = Authority.load_or_create(
+        layout.node_ca, layout.node_ca.with_suffix(".key"), "Stanzagate sandbox nodes", nodes_of=GRID_DOMAIN
+    )
     return server, node
 
 
