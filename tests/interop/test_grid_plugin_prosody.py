@@ -26,7 +26,7 @@ from tests.interop.gridpuppet import (
 )
 from tests.interop.puppet import condition, element, until
 from tests.interop.rawclient import MANAGEMENT, RawClient, authenticated, bind, context, online, reading
-from tests.interop.shells import load_plugin, prosody, server_log, unload_plugin
+from tests.interop.shells import load_plugin, prosody, reconfigured, reload_plugin, server_log, unload_plugin
 from tests.interop.test_grid_plugin_reach import pinged
 
 
@@ -208,3 +208,21 @@ async def test_the_shell_shows_each_guard(server_p: Sandbox) -> None:
         assert f"{host}\n" in said
     with pytest.raises(AssertionError, match="has no bypass"):
         await asyncio.to_thread(prosody, server_p, f'stanzagate:bypass("{BROKER}", 5)')
+
+
+async def test_log_only_holds_nothing_and_says_so(server_p: Sandbox) -> None:
+    option = "\tstanzagate_broker ="
+    try:
+        with reconfigured(server_p, (option, f'\tstanzagate_mode = "log-only"\n{option}')):
+            await asyncio.to_thread(reload_plugin, server_p, GRID, "stanzagate_grid")
+            async with (
+                controller(server_p) as grid,
+                online(server_p, "soc1") as soc1,
+                online(server_p, "acs1") as acs1,
+            ):
+                assert (await grid.status()).words["mode"] == "log-only"
+                await soc1.send_raw(f"<message type='chat' id='m' to='{acs1.jid}'><body>b</body></message>")
+                await until(lambda: messages(acs1) == ["m"])
+    finally:
+        await asyncio.to_thread(reload_plugin, server_p, GRID, "stanzagate_grid")
+    assert f"Would be refused (forbidden): message from {soc1.jid}" in server_log(server_p)
