@@ -192,8 +192,11 @@ async def test_without_the_guard_of_the_nodes_none_of_the_server_publishes(serve
 async def test_an_account_that_is_removed_is_not_active_when_it_is_made_anew(server_p: Sandbox) -> None:
     async with two_nodes(server_p) as (grid, _, soc2):
         await asyncio.to_thread(prosody, server_p, f'user:create("fresh@{GRID}", "secret")')
+        before = grid.epoch
         await grid.node("fresh", "active")
+        await grid.node("soc1", "active")
         await asyncio.to_thread(prosody, server_p, f'user:delete("fresh@{GRID}")')
+        assert (await grid.status())["epoch"] == before  # so that the controller tells it again
         await asyncio.to_thread(prosody, server_p, f'user:create("fresh@{GRID}", "secret")')
         assert await pinged(soc2, f"fresh@{GRID}") == ("cancel", "service-unavailable")
         stream = await authenticated(server_p, f"fresh@{GRID}", "secret", context(server_p))

@@ -63,9 +63,15 @@ function ledger:write(store, name, record)
 	stored(store:set(name, record));
 end
 
--- The account was deleted, and what was stored of it with it.
+-- The account is deleted, and what is stored of it with it. If it was active, our epoch goes back to before it, so that
+-- the controller, which may make the account anew, finds that we have to be told again.
 function ledger:forget(name)
+	local record = self:find(self.nodes, name);
 	self.known[self.nodes]:set(name, nil);
+	if record and record.state == "active" and record.epoch <= self.epoch then
+		self.epoch = record.epoch > 0 and record.epoch - 1 or 0;
+		self:save_epoch();
+	end
 end
 
 function ledger:is_active(name)

@@ -284,9 +284,9 @@ end), above_all);
 module:hook("authentication-success", protected(function (event)
 	sessions.authenticated(event.session);
 end), above_all + 1);
-module:hook_global("user-deleted", function (event)
+module:hook_global("user-deleted", protected(function (event)
 	if event.host == host then ledger:forget(event.username); end
-end);
+end));
 admission:watch(above_all);
 
 -- The server speaks in a node's name to other hosts of its own, too.
