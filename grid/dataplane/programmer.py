@@ -150,7 +150,9 @@ class Programmer:
         return report
 
     async def run(self) -> None:
-        """Reconcile when the server is attached, and from time to time; make good what is owed. Until cancelled."""
+        """Reconcile when the server is attached, and from time to time; make good what is owed, at once and then less
+        and less often. Until cancelled."""
+        delay = RETRY_SECONDS
         while True:
             await self.pubsub.link.attached.wait()
             self._wake.clear()
@@ -159,12 +161,14 @@ class Programmer:
                 report = await self.reconcile()
                 self._overdue = self._overdue or not report.complete
             await self._pay()
-            urgent = self.owed or self.owed_nodes or self._overdue
+            urgent = bool(self.owed or self.owed_nodes or self._overdue)
             try:
-                async with asyncio.timeout(RETRY_SECONDS if urgent else self._interval):
+                async with asyncio.timeout(min(delay, self._interval) if urgent else self._interval):
                     await self._wake.wait()
+                    delay = RETRY_SECONDS
             except TimeoutError:
-                self._overdue = self._overdue or not urgent
+                self._overdue = self._overdue or not urgent or delay >= self._interval
+                delay = min(2 * delay, self._interval) if urgent else RETRY_SECONDS
 
     # Topics
 
