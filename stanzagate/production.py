@@ -128,7 +128,7 @@ def _issue(choices: Choices) -> None:
             servers.server(names).write(certificate, key)
     if choices.grid_domain:
         name = f"Stanzagate nodes of {choices.grid_domain}"
-        Authority.load_or_create(folder / "node-ca.pem", folder / "node-ca.key", name)
+        Authority.load_or_create(folder / "node-ca.pem", folder / "node-ca.key", name, nodes_of=choices.grid_domain)
 
 
 def _certificates(choices: Choices) -> dict[str, tuple[str, ...]]:
@@ -136,7 +136,11 @@ def _certificates(choices: Choices) -> dict[str, tuple[str, ...]]:
     for domain in choices.acs_domains:
         names.setdefault(domain, (domain,))
     if choices.grid_domain:
-        names[choices.grid_domain] = (choices.grid_domain, f"pubsub.{choices.grid_domain}", f"controller.{choices.grid_domain}")
+        names[choices.grid_domain] = (
+            choices.grid_domain,
+            f"pubsub.{choices.grid_domain}",
+            f"controller.{choices.grid_domain}",
+        )
     return names
 
 
