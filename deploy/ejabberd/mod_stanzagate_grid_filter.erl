@@ -119,7 +119,7 @@ arriving(_, Packet) ->
 
 %% That an account has gone its contacts may know, but no more: the client itself has been refused before.
 departing(Guard, #presence{type = unavailable, from = From, to = To, meta = Meta} = Packet) ->
-    case may_send(Guard, Packet) of
+    case mod_stanzagate_grid_guard:mode(Guard) =/= enforce orelse may_send(Guard, Packet) of
         true -> Packet;
         {false, _} -> #presence{type = unavailable, from = From, to = To, meta = Meta}
     end;

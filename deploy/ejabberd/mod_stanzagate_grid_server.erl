@@ -247,10 +247,12 @@ turn_out(Fingerprints, #state{guard = Guard, book = Book}) ->
 %% A certificate may have been revoked since its owner authenticated.
 begun(Session, #state{guard = #{host := Host}, book = Book} = State) ->
     Next = send_event(mod_stanzagate_sessions:up(Session, Book), State),
-    Fingerprint = mod_stanzagate_sessions:fingerprint(Session),
-    _ = Fingerprint =/= none andalso mod_stanzagate_grid_facts:revoked(Host, Fingerprint)
-        andalso turn_out([Fingerprint], Next),
+    _ = is_revoked(Host, Session) andalso turn_out([mod_stanzagate_sessions:fingerprint(Session)], Next),
     Next.
+
+is_revoked(Host, Session) ->
+    Fingerprint = mod_stanzagate_sessions:fingerprint(Session),
+    Fingerprint =/= none andalso mod_stanzagate_grid_facts:revoked(Host, Fingerprint).
 
 ended(Monitor, #state{guard = #{quiet := Quiet}, book = Book} = State) ->
     Before = mod_stanzagate_sessions:find(Monitor, Book),
@@ -303,9 +305,12 @@ send(Element, #state{streams = Streams} = State) ->
 message(Element, #state{guard = #{host := Host, component := Component}}) ->
     #message{from = jid:make(Host), to = jid:make(Component), sub_els = [Element]}.
 
-%% Tell the component the mode as soon as it may have changed: a short bypass would be over before it asks.
-mode_told(#state{guard = Guard} = State) ->
+%% Tell the component the mode as soon as it may have changed: a short bypass would be over before it asks. And end what
+%% may be there no more when it is over.
+mode_told(#state{guard = #{host := Host} = Guard, book = Book} = State) ->
     send(mod_stanzagate_grid_control:status_element(Guard, figures(State)), State),
+    Present = mod_stanzagate_sessions:matching(fun(Session) -> is_revoked(Host, Session) end, Book),
+    turn_out(lists:map(fun mod_stanzagate_sessions:fingerprint/1, Present), State),
     State.
 
 %%% The administrator

@@ -210,6 +210,57 @@ async def test_an_account_that_is_removed_is_not_active_when_it_is_made_anew(eja
             await asyncio.to_thread(ejabberdctl, ejabberd, "unregister", "passing", GRID)
 
 
+async def test_that_a_node_has_gone_is_all_that_others_hear_of_it(ejabberd: Sandbox) -> None:
+    async with controller(ejabberd) as grid, online(ejabberd, "acs1") as acs1:
+        await grid.node("soc1", "active")
+        async with online(ejabberd, "soc1") as soc1:
+            await soc1.send_raw(f"<presence/><presence to='{acs1.jid}'/>")
+            await until(lambda: [one for one in acs1.stanzas if one.get("from") == soc1.jid])
+            await grid.node("soc1", "disabled")
+            await soc1.send_raw(f"<presence type='unavailable' to='{acs1.jid}'><status>refused</status></presence>")
+            await soc1.send_raw("<presence type='unavailable'><status>by the server</status></presence>")
+            await until(lambda: len([one for one in acs1.stanzas if one.get("from") == soc1.jid]) == 2)
+        gone = [one for one in acs1.stanzas if one.get("from") == soc1.jid][1]
+        assert (gone.get("type"), len(gone)) == ("unavailable", 0)
+
+
+MODE = f'broker: "{BROKER}"\n        mode: "%s"'
+
+
+async def test_log_only_holds_nothing_and_says_so_and_a_reload_keeps_everybody(ejabberd: Sandbox) -> None:
+    async with (
+        controller(ejabberd) as grid,
+        topic(grid),
+        online(ejabberd, "soc1") as soc1,
+        online(ejabberd, "soc2", external=True) as soc2,
+        online(ejabberd, "acs1") as acs1,
+    ):
+        await soc2.send_raw("<presence/>")
+        await grid.order("quiet", jid=soc1.jid)
+        await grid.order("lost", jid=account("soc2"), node=TOPIC)
+        epoch = (await grid.status())["epoch"]
+        with reconfigured(ejabberd, (MODE % "enforce", MODE % "log-only")):
+            assert (await grid.status()).words["mode"] == "log-only"
+            for id, to in (("quiet", soc2), ("out", acs1)):
+                await say(soc1, to.jid, id)
+                await until(lambda to=to, id=id: id in messages(to))  # type: ignore[misc]
+            assert outcome(await soc1.send_raw_iq(publish("lost"))) == PASSED
+            await until(lambda: received_items(soc2.stanzas) == ["lost"])
+            (fingerprint,) = {item.get("fingerprint", "") for item in await grid.sessions()} - {""}
+            await grid.order("revoked", fingerprint=fingerprint)
+            async with online(ejabberd, "soc2", "x", external=True):
+                pass
+            assert (await grid.status())["bypassed"] >= 4
+        await until(lambda: soc2.ended)  # what was let in meanwhile
+        status = await grid.status()
+        assert (status.words["mode"], status["epoch"]) == ("enforce", epoch + 1)
+        assert outcome(await ask(soc1, soc2.jid)) == NOT_AUTHORIZED
+        with pytest.raises(StreamFailed):
+            async with online(ejabberd, "soc2", "x", external=True):
+                pass
+    assert "Would be refused (lost): message" in (ejabberd.folder / "log" / "ejabberd.log").read_text()
+
+
 # --- what was stored ------------------------------------------------------------------------------------------------
 
 
