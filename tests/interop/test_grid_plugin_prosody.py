@@ -229,3 +229,19 @@ async def test_log_only_holds_nothing_and_says_so(server_p: Sandbox) -> None:
     finally:
         await asyncio.to_thread(reload_plugin, server_p, GRID, "stanzagate_grid")
     assert f"Would be refused (forbidden): message from {soc1.jid}" in server_log(server_p)
+
+
+async def test_what_the_service_refuses_is_answered_by_the_controller(server_p: Sandbox) -> None:
+    """Whoever has no right on a topic must not learn from the service's own words that there is one."""
+    async with two_nodes(server_p) as (grid, soc1, soc2):
+        await grid.topic(publisher="soc1", subscriber="soc2")
+        grid.answer = lambda asked: asked.error("cancel", "item-not-found")
+        for id, topic in (("1", TOPIC), ("2", "Nothing-1.0")):
+            answer = await soc2.send_raw_iq(publish(id, topic=topic))
+            assert (outcome(answer), answer.sender) == (("cancel", "item-not-found"), BROKER)
+        assert len(grid.delegated) == 2
+        assert grid.delegated[0].inner.get("from") == soc2.jid
+        assert outcome(await soc1.send_raw_iq(publish("3"))) == PASSED
+        await until(lambda: received_items(soc2.stanzas) == ["3"])
+        assert len(grid.delegated) == 2
+        await grid.no_topic()

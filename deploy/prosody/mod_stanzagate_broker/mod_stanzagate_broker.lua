@@ -1,14 +1,16 @@
 -- Stanzagate: stands before the server's own pubsub service, which is the broker of the grid.
 --
 --    from the controller ───────────────────────────────────────────────────▶ mod_pubsub
---    plain publish ─▶ may that account publish at the moment? ──────────────▶ mod_pubsub
+--    plain publish ─▶ may that account publish at the moment? ──────────────▶ mod_pubsub ─refused─▶ delegation
 --    any other iq ──▶ delegation ─▶ controller ─▶ answered from the broker
 --    message, presence, other results and errors: dropped
 --
 -- So publishing does not leave the server, while everything that shows or changes topics is the controller's decision.
 -- A plain publish is an iq set that has <pubsub><publish node='…'> with one item, and nothing else. Whether an account
 -- is active and not logged out is known to mod_stanzagate_grid on the host of the nodes; without that none of this
--- server publishes. It fails closed: whatever goes wrong in here, the stanza is answered with an error, never passed.
+-- server publishes. What mod_pubsub refuses, the controller answers as well: the service's own words would tell
+-- everybody which topics there are. It fails closed: whatever goes wrong in here, the stanza is answered with an error,
+-- never passed.
 --
 -- Option: stanzagate_component (the controller).
 
@@ -88,6 +90,22 @@ local function restriction(event)
 	return username and grid.restriction(event.origin, username) or nil;
 end
 
+local function delegate(stanza)
+	counters.delegated = counters.delegated + 1;
+	delegation:ask(stanza);
+end
+
+-- Hand a publish to mod_pubsub, which says what becomes of it to whom the event names as its origin.
+local function publish(event)
+	local origin, stanza = event.origin, event.stanza;
+	counters.published = counters.published + 1;
+	local function send(reply)
+		if reply.attr and reply.attr.type == "error" then return delegate(stanza); end
+		return origin.send(reply);
+	end
+	event.origin = setmetatable({ send = send }, { __index = origin });
+end
+
 local function dropped()
 	counters.dropped = counters.dropped + 1;
 	return true;
@@ -117,11 +135,10 @@ local function front(event)
 			fail(stanza, why);
 			return true;
 		end
-		counters.published = counters.published + 1;
+		publish(event);
 		return nil;
 	end
-	counters.delegated = counters.delegated + 1;
-	delegation:ask(stanza);
+	delegate(stanza);
 	return true;
 end
 
