@@ -16,7 +16,7 @@ from component.base.audit import Audit
 from component.base.jid import Jid
 from grid import errors, ns
 from grid.admission import Admission
-from grid.broker_config import configuration, configured, meta_data
+from grid.broker_config import configuration, configured, meets, meta_data
 from grid.dataplane.pubsub import PubSub
 from grid.desk import Desk
 from grid.judge import Judge
@@ -233,7 +233,7 @@ class Broker:
     async def _publish(self, jid: Jid, request: xep0060.Publish) -> str:
         """Publishing through the controller: with options, or where there is no plugin."""
         topic = self._judge.require(jid.bare, Action.PUBLISH, request.node)
-        if request.options is not None and configured(topic, request.options) != topic:
+        if request.options is not None and not meets(topic, request.options):
             raise refusal(Condition.PRECONDITION_NOT_MET)
         if len(request.items) > 1:
             raise refusal(Condition.MAX_ITEMS_EXCEEDED, "One item at a time.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from grid import errors
+from grid import errors, ns
+from grid.errors import Refusal
 from grid.model import AccessModel, Topic
 from grid.protocol.forms import Form, FormType, MetaData, NodeConfig, read_config, write_config, write_meta_data
 from grid.protocol.xep0060 import Condition, refusal
@@ -42,6 +43,21 @@ def configured(topic: Topic, form: Form | None) -> Topic:
         access_model=topic.access_model if config.access_model is None else AccessModel(config.access_model),
         persist=_kept(topic, config),
     )
+
+
+def meets(topic: Topic, options: Form) -> bool:
+    """Whether a topic is as the options of a publish want it (XEP-0060 §7.1.5).
+
+    :raises Refusal: they are malformed.
+    """
+    if options.form_type not in (ns.PUBLISH_OPTIONS, ""):
+        raise errors.bad_request(f"Publish options have the FORM_TYPE {ns.PUBLISH_OPTIONS}.")
+    try:
+        return configured(topic, replace(options, form_type="")) == topic
+    except Refusal as refused:
+        if refused.condition == "not-acceptable":
+            return False
+        raise
 
 
 def _kept(topic: Topic, config: NodeConfig) -> int:
