@@ -63,7 +63,7 @@ class Agent:
         ``controller.`` and the domain of the JID.
     :param broker: JID of the publish-subscribe service; ``pubsub.`` and the domain when left out.
     :param strip: paths that are taken out of what is published (`grid.agent.strip`): for all topics, or by topic.
-    :param schemas: XML schemas by topic; what is not valid is not sent. IODEF is always validated.
+    :param schemas: XML Schema or JSON Schema by topic; what is not valid is not sent. IODEF is always validated.
     :param patience: seconds to wait for approval: None for as long as it takes, 0 for not at all.
     :param on_state: told of the node's state: pending, active.
     :param on_provider: told of providers that come and go: bare JID, topics, whether it is there.

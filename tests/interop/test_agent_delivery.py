@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from grid.agent import Agent, Forbidden, InvalidPayload, Item, Stream
-from tests.interop.agentkit import INCIDENT, Wire, agent, puppet, wire
+from grid.agent import Forbidden, InvalidPayload, Item, Stream
+from tests.interop.agentkit import INCIDENT, Wire, agent, hasten, puppet, wire
 from tests.interop.conftest import Sandbox
 from tests.interop.puppet import until
 from tests.interop.rawclient import online
@@ -181,9 +181,3 @@ async def test_what_was_not_handled_comes_again(server: Sandbox, topic: str) -> 
 
 def _name(iq: ET.Element) -> str:
     return iq[0][0].tag.rpartition("}")[2] if len(iq) and len(iq[0]) else ""
-
-
-def hasten(*nodes: Agent) -> None:
-    """Reconnect at once: the delays are for the servers' sake."""
-    for node in nodes:
-        node._uplink._uniform = lambda low, high: min(low, 0.05)

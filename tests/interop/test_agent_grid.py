@@ -13,7 +13,7 @@ import pytest
 from grid.agent import Pending, Refused
 from grid.model import NodeState
 from stanzagate.cli import main
-from tests.interop.agentkit import INCIDENT, agent
+from tests.interop.agentkit import INCIDENT, agent, hasten
 from tests.interop.conftest import Sandbox
 from tests.interop.puppet import until
 
@@ -90,6 +90,23 @@ async def test_a_node_registers_waits_and_is_approved(shell: Shell) -> None:
             assert TOPIC in await node.topics()
     async with agent(shell.sandbox, "soc4") as node:  # it is registered, and simply logs in
         assert node.connected
+
+
+async def test_a_node_that_is_disabled_is_told(shell: Shell) -> None:
+    await shell.done("node", "add", NODES[0])
+    await shell.done("access", "permit", NODES[0], "subscribe", TOPIC)
+    async with agent(shell.sandbox, "soc4") as node:
+        hasten(node)
+        stream = await node.subscribe(TOPIC).open()
+        await shell.done("node", "disable", NODES[0])
+        with pytest.raises(Refused, match="forbidden"):
+            async with asyncio.timeout(30):
+                await anext(stream)
+        with pytest.raises(Refused, match="forbidden"):
+            await node.publish(TOPIC, INCIDENT.format(1))
+    with pytest.raises(Refused, match="forbidden"):
+        async with agent(shell.sandbox, "soc4"):
+            pass
 
 
 async def test_publish_and_watch(shell: Shell, tmp_path: Path) -> None:
