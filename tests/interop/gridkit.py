@@ -13,6 +13,7 @@ Every test has nodes and topics of its own, with names that nothing else has.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -36,7 +37,7 @@ from stanzagate.sandbox.wire import Stream
 from tests.interop.cast import GRID
 from tests.interop.clients import CLIENT, Answer, read_answer
 from tests.interop.conftest import Sandbox
-from tests.interop.puppet import until
+from tests.interop.puppet import PATIENCE, until
 from tests.interop.rawclient import RawClient, authenticated, bind, reading
 
 CONTROLLER, BROKER = f"controller.{GRID}", f"pubsub.{GRID}"
@@ -207,10 +208,13 @@ class World:
         """What is known of a node."""
         return dict(await self.call("GET", f"nodes/{who.jid}"))
 
-    async def audited(self, action: str, subject: str) -> list[dict[str, Any]]:
-        """The rows of the record about something."""
-        rows = (await self._client.get("/v1/audit", params={"action": action, "limit": 10_000})).json()
-        return [row for row in rows if row["subject"] == subject]
+    async def recorded(self, action: str, subject: str) -> dict[str, Any]:
+        """Wait for a row of the record about something; the first one."""
+        wanted = {"action": action, "subject": subject, "limit": 10}
+        async with asyncio.timeout(PATIENCE):
+            while not (rows := (await self._client.get("/v1/audit", params=wanted)).json()):
+                pass
+        return dict(rows[0])
 
     @contextlib.asynccontextmanager
     async def online(self, who: Identity, resource: str = "one", *, external: bool = False) -> AsyncIterator[Node]:
