@@ -208,13 +208,17 @@ class World:
         """What is known of a node."""
         return dict(await self.call("GET", f"nodes/{who.jid}"))
 
+    async def audited(self, action: str, subject: str) -> list[dict[str, Any]]:
+        """The rows of the record about something."""
+        wanted = {"action": action, "subject": subject, "limit": 10}
+        return list((await self._client.get("/v1/audit", params=wanted)).json())
+
     async def recorded(self, action: str, subject: str) -> dict[str, Any]:
         """Wait for a row of the record about something; the first one."""
-        wanted = {"action": action, "subject": subject, "limit": 10}
         async with asyncio.timeout(PATIENCE):
-            while not (rows := (await self._client.get("/v1/audit", params=wanted)).json()):
+            while not (rows := await self.audited(action, subject)):
                 pass
-        return dict(rows[0])
+        return rows[0]
 
     @contextlib.asynccontextmanager
     async def online(self, who: Identity, resource: str = "one", *, external: bool = False) -> AsyncIterator[Node]:
