@@ -247,6 +247,8 @@ def _grid(choices: Choices) -> dict[str, Any] | None:
         "pubsub": f"pubsub.{choices.grid_domain}",
         "node_ca": "node-ca.pem",
         "node_ca_key": "node-ca.key",
+        "limits": None,
+        "history": False,
     }
 
 
