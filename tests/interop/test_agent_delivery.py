@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from grid.agent import Forbidden, InvalidPayload, Item, Stream
+from grid.agent import InvalidPayload, Item, Refused, Stream
 from tests.interop.agentkit import INCIDENT, Wire, agent, hasten, puppet, wire
 from tests.interop.conftest import Sandbox
 from tests.interop.puppet import until
@@ -51,9 +51,8 @@ async def test_an_incident_is_published_and_received(server: Sandbox, topic: str
                 assert [item.iodef.incident[0].incident_id.value for item in items] == ["7", "8"]
                 with pytest.raises(InvalidPayload, match="nothing was sent"):
                     await source.publish(topic, INCIDENT.format(9).replace("reporting", "singing"))
-                with pytest.raises(Forbidden) as raised:
+                with pytest.raises(Refused):
                     await sink.publish(topic, INCIDENT.format(9))
-                assert "explain" in raised.value.hint
                 assert sink.counters["repeated"] == 0
         finally:
             await grid.no_topic(topic)

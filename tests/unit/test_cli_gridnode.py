@@ -78,7 +78,7 @@ def test_nothing_is_published(
     folder = sandbox(tmp_path)
     (tmp_path / "password").write_text("p")
     (tmp_path / "item").write_text("<a/>")
-    Authority.create("test").issued.write(tmp_path / "ca", tmp_path / "ca.key")
+    Authority.create("test").issued().write(tmp_path / "ca", tmp_path / "ca.key")
     arguments = ["publish", "T", str(tmp_path / "item"), "--dir", str(folder), "--json"]
     assert main([*arguments, "--password-file", str(tmp_path / "password"), *more]) == code
     assert words in capfd.readouterr().err
