@@ -480,9 +480,13 @@ class Agent:
 
     def _received(self, stanza: Element, handled: Callable[[], None]) -> None:
         sender = stanza.get("from", "")
-        if stanza.tag == stanzas.MESSAGE and stanzas.same(sender, self.broker) and stanza.get("type") != "error":
-            self._subscriptions.take(stanza, handled)  # whoever else sends such an event is not believed
+        told = stanza.tag == stanzas.MESSAGE and stanza.get("type") != "error"
+        if told and stanzas.same(sender, self.broker):
+            self._subscriptions.take(stanza, handled)  # whoever else sends such an event is not believed,
             return
+        if told and self.controller is not None and stanzas.same(sender, self.controller):
+            self._subscriptions.take(stanza, handled)  # but the controller, which says what Prosody does not
+            handled = _nothing
         if stanza.tag == stanzas.IQ and stanza.get("type") in ("get", "set"):
             self._questions.take(stanza, handled)
             return
@@ -508,6 +512,10 @@ class Agent:
             self.providers.pop(told.jid.bare, None)
         if self._on_provider is not None:
             self._on_provider(told.jid.bare, told.topics, there)
+
+
+def _nothing() -> None:
+    """It is handled already."""
 
 
 def _read(reader: Callable[[Element], T], answer: Element) -> T:

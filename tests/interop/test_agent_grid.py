@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grid.agent import Pending, Refused
+from grid.agent import Pending, Refused, SubscriptionEnded
 from grid.model import NodeState
 from stanzagate.cli import main
 from tests.interop.agentkit import INCIDENT, agent, hasten
@@ -107,6 +107,19 @@ async def test_a_node_that_is_disabled_is_told(shell: Shell) -> None:
     with pytest.raises(Refused, match="forbidden"):
         async with agent(shell.sandbox, "soc4"):
             pass
+
+
+async def test_a_node_that_loses_a_right_is_told(shell: Shell) -> None:
+    await shell.done("node", "add", NODES[0])
+    await shell.done("access", "permit", NODES[0], "subscribe", TOPIC)
+    async with agent(shell.sandbox, "soc4") as node:
+        stream = await node.subscribe(TOPIC).open()
+        await shell.done("access", "forbid", NODES[0], "subscribe", TOPIC)
+        with pytest.raises(SubscriptionEnded):
+            async with asyncio.timeout(30):
+                await anext(stream)
+        with pytest.raises(Refused):
+            await node.subscribe(TOPIC).open()
 
 
 async def test_publish_and_watch(shell: Shell, tmp_path: Path) -> None:
