@@ -37,17 +37,17 @@ class Local:
     folder: Path
     facts: dict[str, Any]
 
-    async def command(self, *arguments: str) -> str:
+    async def command(self, *arguments: str, code: int = 0) -> str:
         """Run ``stanzagate ARGUMENTS --dir DIR`` and return what it prints.
 
-        :raises StanzagateError: it ended with another code than 0; the message is what it said.
+        :raises StanzagateError: it ended with another exit code than `code`; the message is what it said.
         """
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "stanzagate", *arguments, "--dir", str(self.folder),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()
-        if process.returncode != 0:
+        if process.returncode != code:
             said = (err or out).decode(errors="replace").strip()
             raise StanzagateError(f"`stanzagate {' '.join(arguments)}` ended with {process.returncode}: {said}")
         return out.decode()

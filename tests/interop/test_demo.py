@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stanzagate.demo.devices import Devices
+from stanzagate.demo.grid import Grid
 from stanzagate.demo.local import Local
-from stanzagate.demo.steps import Demonstration
 
 from .conftest import running_sandbox
 
@@ -47,19 +48,29 @@ def test_every_step_does_what_it_must(server: str, folder: Path) -> None:
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
     assert "Every step did what it must." in output
+    assert "csirt.example.org#17  reporting  green  Password guessing against our mail servers" in output
+    assert "deny: soc1@grid.test subscribe IODEF-1.0: no rule permits it" in output
     assert "BAD" not in output
     assert list(folder.iterdir()) == []
     assert processes_in(folder) == []
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_without_enforcement_the_steps_around_the_gate_fail(server: str, folder: Path) -> None:
-    with running_sandbox(folder, server, "--with-cpes", "--mode", "log-only") as local:
-        steps = [step async for step in Demonstration(Local(local.folder, local.info)).run()]
-    assert [(step.who, step.expected, step.seen) for step in steps if not step.done] == [
+async def test_steps_that_go_another_way_fail(server: str, folder: Path) -> None:
+    """Without enforcement one gets around the gate; with a rule too many a sensor may subscribe."""
+    with running_sandbox(folder, server, "--with-cpes", "--mode", "log-only") as sandbox:
+        local = Local(sandbox.folder, sandbox.info)
+        devices = [step async for step in Devices(local).run()]
+        await local.command("access", "permit", "group:sensors", "subscribe", "IODEF-1.0")
+        grid = [step async for step in Grid(local).run()]
+    assert [(step.who, step.expected, step.seen) for step in devices if not step.done] == [
         ("rogue", "auth/forbidden", "accepted"),
         ("acs1", "auth/forbidden", "accepted"),
     ]
+    failed = {(step.who, step.what): step.seen for step in grid if not step.done}
+    explained = failed.pop(("operator", "access explain soc1@grid.test subscribe IODEF-1.0"))
+    assert "ended with 0: permit" in explained
+    assert failed == {("soc1", "subscribes to IODEF-1.0, may only publish"): "subscribed"}
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -1,49 +1,23 @@
-"""What the demonstration does, step by step, and what each step must show."""
+"""Who may wake a device, step by step, and what each step must show."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from component.base.errors import StanzagateError
 from component.base.jid import escape_local
 from stanzagate.demo.local import INFORM, Local
 from stanzagate.demo.requester import Requester, login
+from stanzagate.demo.step import Clock, Step, command
 
 FORBIDDEN = "auth/forbidden"
 
 
-@dataclass(frozen=True)
-class Step:
-    """One line of the summary.
-
-    :ivar who: the account that asks, or the command that is run.
-    :ivar what: what is asked.
-    :ivar expected: what must happen.
-    :ivar seen: what happened.
-    :ivar informed: what the device reported to the ACS; empty when it did not call.
-    :ivar elapsed_ms: milliseconds from the question to the answer.
-    """
-
-    who: str
-    what: str
-    expected: str
-    seen: str
-    elapsed_ms: float
-    informed: str = ""
-
-    @property
-    def done(self) -> bool:
-        """Whether the step did what it must; a device that was woken must have called the ACS."""
-        return self.seen == self.expected and (self.expected != "accepted" or self.informed == INFORM)
-
-
-class Demonstration:
+class Devices:
     """The steps, on a running sandbox."""
 
     def __init__(self, local: Local) -> None:
@@ -56,7 +30,7 @@ class Demonstration:
         self._requesters: dict[str, Requester] = {}
         self._woken: Counter[str] = Counter()
 
-    async def run(self) -> AsyncIterator[Step]:
+    async def run(self) -> AsyncGenerator[Step]:
         """All steps, each yielded when it is over.
 
         :raises StanzagateError: a step could not even be tried.
@@ -75,7 +49,6 @@ class Demonstration:
             async for step in self._suspended():
                 yield step
         yield await self._only_these_were_woken()
-        yield await self._command("audit verify", "the record is whole")
 
     async def _allowed_and_refused(self) -> AsyncIterator[Step]:
         first, second, third = self._devices[:3]
@@ -95,10 +68,10 @@ class Demonstration:
 
     async def _suspended(self) -> AsyncIterator[Step]:
         jid = self._accounts["acs1"]["jid"]
-        yield await self._command(f"jid suspend {jid}", "done")
+        yield await command(self._local, f"jid suspend {jid}", "done")
         yield await self._ask("acs1", self._devices[0], "asks for {}, is suspended", FORBIDDEN)
         yield await self._ask("acs1", self._devices[-1], "goes straight to {}, is suspended", FORBIDDEN, direct=True)
-        yield await self._command(f"jid resume {jid}", "done")
+        yield await command(self._local, f"jid resume {jid}", "done")
         yield await self._ask("acs1", self._devices[0], "wakes {} again", "accepted")
 
     async def _ask(
@@ -111,9 +84,9 @@ class Demonstration:
         credentials = (device["cr_username"], device["cr_password"]) if known or direct else ("", "")
         if direct:
             to = device["jid"]
-        started = time.perf_counter()
+        clock = Clock()
         answer = await self._requesters[who].request(to, *credentials)
-        elapsed = (time.perf_counter() - started) * 1000
+        elapsed = clock.ms
         informed = ""
         if answer.accepted:
             informed = await self._wait_for_inform(device["id"], before)
@@ -122,28 +95,16 @@ class Demonstration:
 
     async def _operator(self, device: dict[str, Any]) -> Step:
         before = await self._last_inform(device["id"])
-        step = await self._command(f"wake {device['id']}", "accepted")
+        step = await command(self._local, f"wake {device['id']}", "accepted")
         informed = await self._wait_for_inform(device["id"], before) if step.seen == "accepted" else ""
-        return Step(step.who, step.what, step.expected, step.seen, step.elapsed_ms, informed)
-
-    async def _command(self, line: str, expected: str) -> Step:
-        started = time.perf_counter()
-        try:
-            await self._local.command(*line.split())
-            seen = expected
-        except StanzagateError as error:
-            seen = str(error)
-        return Step("operator", line, expected, seen, (time.perf_counter() - started) * 1000)
+        return replace(step, informed=informed)
 
     async def _only_these_were_woken(self) -> Step:
         """Whoever was refused woke nobody: there are exactly as many Informs as accepted requests."""
-        started = time.perf_counter()
+        clock = Clock()
         found = {device["id"]: len(await self._local.informs(device["id"])) for device in self._devices}
         expected = {device["id"]: self._woken[device["id"]] for device in self._devices}
-        return Step(
-            "recorder", "Informs of all devices", _counted(expected), _counted(found),
-            (time.perf_counter() - started) * 1000,
-        )  # fmt: skip
+        return Step("recorder", "Informs of all devices", _counted(expected), _counted(found), clock.ms)
 
     async def _last_inform(self, device: str) -> int:
         informs = await self._local.informs(device)
