@@ -45,6 +45,7 @@ class Changes:
         self._epochs = epochs
         self._reload = reload
         self._uncertain = False
+        self._at_stake = 0
 
     async def ready(self) -> None:
         """Read everything again when memory may not equal the database; call with the lock held.
@@ -54,6 +55,7 @@ class Changes:
         if self._uncertain:
             await self._reload()
             self._uncertain = False
+            self._epochs.applied(self._at_stake)
 
     async def commit(self, write: Callable[[Connection, int], T], apply: Callable[[T, int], None]) -> tuple[T, int]:
         """Make a change; call with the lock held.
@@ -66,10 +68,14 @@ class Changes:
         """
         loop = asyncio.get_running_loop()
 
+        def applied(result: T, epoch: int) -> None:
+            apply(result, epoch)
+            self._epochs.applied(epoch)
+
         def work(connection: Connection) -> tuple[T, int]:
-            epoch = self._epochs.next(connection)
+            epoch = self._at_stake = self._epochs.next(connection)
             result = write(connection, epoch)
-            self._store.after_commit(connection, lambda: _later(loop, apply, result, epoch))
+            self._store.after_commit(connection, lambda: _later(loop, applied, result, epoch))
             return result, epoch
 
         try:

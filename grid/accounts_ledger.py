@@ -108,6 +108,7 @@ class Ledger:
         self._rights = rights
         self._clock = clock
         self._doubtful = False  # whether memory may not equal the database
+        self._at_stake = 0  # the epoch of the change that is being written
         self._missed: list[NodeChange] = []  # found when everything was read again, and not told yet
 
     async def load(self) -> None:
@@ -120,6 +121,7 @@ class Ledger:
         self.registry = registry
         self._bindings.use(bound)
         self._doubtful = False
+        self._epochs.applied(self._at_stake)
 
     async def ready(self) -> None:
         """Read everything again when memory may not equal the database; call with the lock held."""
@@ -202,7 +204,7 @@ class Ledger:
         registered = known if step.registered is None else step.registered
 
         def write(connection: Connection) -> tuple[int, Node | None]:
-            epoch = self._epochs.next(connection)
+            epoch = self._at_stake = self._epochs.next(connection)
             after = None
             if step.after is None:
                 rows.bury(connection, jid, epoch)
@@ -218,6 +220,7 @@ class Ledger:
 
         epoch, after = await self._write(write)
         self._apply(jid, after, epoch)
+        self._epochs.applied(epoch)
         if after is not None and not registered:
             self.registry.unregistered.add(jid)
         else:

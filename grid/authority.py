@@ -326,7 +326,9 @@ class NodeAuthority:
                 made.append(gone)
 
             def landed() -> None:
-                self._revoked.update({item.fingerprint: item for item in made})
+                # A new mapping: this is the writer's thread, and somebody may be going through the old one.
+                self._revoked = self._revoked | {item.fingerprint: item for item in made}
+                self._epochs.applied(epoch)
 
             self._store.after_commit(connection, landed)
             return tuple(made)

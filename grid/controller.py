@@ -41,7 +41,7 @@ from grid.desired import Desired
 from grid.desk import Desk
 from grid.effects import Effects
 from grid.entrance import Entrance
-from grid.epochs import Epochs
+from grid.epochs import FLOOR, Epochs
 from grid.honey import Honey
 from grid.incidents import TOPIC, Incidents
 from grid.judge import Judge
@@ -131,6 +131,7 @@ class Grid:
         self.plugin = PluginHost(
             Orders(
                 lambda: self.epochs.current,
+                lambda: self.epochs.settled,
                 (
                     lambda epoch: (node_order(jid, state, n) for n, jid, state in self.accounts.changes_since(epoch)),
                     lambda epoch: (revoked_order(print_, n) for n, print_ in self.authority.revocations_since(epoch)),
@@ -138,7 +139,8 @@ class Grid:
                         lost_order(jid, topic, n, regained=back) for n, jid, topic, back in self.losses.since(epoch)
                     ),
                 ),
-            )
+            ),
+            self._plugin_met,
         )
         self.enforcement = Enforcement(
             [settings.host], _nothing_to_check, self.sessions, guard=Guard.EVERYTHING, ttl=1.0, stale=1.0,
@@ -224,6 +226,19 @@ class Grid:
             text = f"The in-server plugin on {host} does not hold anything back: it is {mode}."
             self.alerts.raise_(Alert(AlertKind.PLUGIN, host, text))
 
+    async def _plugin_met(self, foreign: bool) -> None:
+        """What the plugin knows is of this database alone: always was, or is again."""
+        if foreign:
+            text = (
+                "The in-server plugin knew of changes that this database has never had: is it an older one? "
+                "What was changed since then, revocations too, is forgotten: look into it."
+            )
+            self.alerts.raise_(Alert(AlertKind.DRIFT, self.settings.host, text))
+        try:
+            await self.epochs.mark(FLOOR, None)
+        except StanzagateError as error:
+            log.warning("%s", error)
+
     async def _lost(self, jid: str, topic: str, regained: bool) -> None:
         if await self.losses.note(jid, topic, regained=regained):
             await self.plugin.obey()
@@ -261,6 +276,8 @@ class Grid:
     async def load(self) -> None:
         """Read everything; nothing is served before."""
         await self.epochs.load()
+        await self.epochs.mark(FLOOR, self.epochs.marks.get(FLOOR, self.epochs.current))
+        self.plugin.begin(self.epochs.marks[FLOOR])
         fresh = self.epochs.current == 0
         for part in (self.accounts, self.authority, self.topics, self.access, self.losses):
             await part.load()

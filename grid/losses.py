@@ -7,11 +7,12 @@ what is newer than the loss passes.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, String, Table, delete, insert, select
 
-from component.base.store import Store, metadata
+from component.base.store import DatabaseError, Store, metadata
 from grid.epochs import Epochs
 
 losses_table = Table(
@@ -32,11 +33,15 @@ class Losses:
         self._store = store
         self._epochs = epochs
         self._pairs: dict[tuple[str, str], tuple[int, bool]] = {}  # epoch, whether it was regained
+        self._uncertain = False  # whether memory may not equal the database
+        self._at_stake = 0
 
     async def load(self) -> None:
         """Read them; call it before anything else."""
         rows = await self._store.read(lambda connection: connection.execute(select(losses_table)).all())
         self._pairs = {(row.jid, row.topic): (row.epoch, row.regained) for row in rows}
+        self._uncertain = False
+        self._epochs.applied(self._at_stake)
 
     def lost(self, jid: str, topic: str) -> bool:
         """Whether the node has lost the topic and not regained it."""
@@ -48,18 +53,26 @@ class Losses:
 
         :returns: whether that is news.
         """
+        if self._uncertain:
+            await self.load()
         found = self._pairs.get((jid, topic))
         if regained and (found is None or found[1]):
             return False
 
         def write(connection: Connection) -> int:
-            epoch = self._epochs.next(connection)
+            epoch = self._at_stake = self._epochs.next(connection)
             this = (losses_table.c.jid == jid) & (losses_table.c.topic == topic)
             connection.execute(delete(losses_table).where(this))
             connection.execute(insert(losses_table).values(jid=jid, topic=topic, regained=regained, epoch=epoch))
             return epoch
 
-        self._pairs[jid, topic] = (await self._store.write(write), regained)
+        try:
+            epoch = await self._store.write(write)
+        except (DatabaseError, asyncio.CancelledError):
+            self._uncertain = True  # it may have happened: the database must say
+            raise
+        self._pairs[jid, topic] = (epoch, regained)
+        self._epochs.applied(epoch)
         return True
 
     def since(self, epoch: int) -> Iterator[tuple[int, str, str, bool]]:

@@ -2,15 +2,15 @@
 
 Everything that the plugin must obey has a number (`grid.epochs`), and the plugin keeps what it was told, and the
 highest number. So bringing it up to date is one thing, whether it has missed the last change or everything: it is
-told what is newer than what it knows. A plugin that knows more than we do has seen a database that is gone; it is
-made to forget all.
+told what is newer than what it knows. A plugin that knows more than it can have been told from this database has seen
+another one, which is gone: a backup was restored. It is made to forget all, and told everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from component.base import ns
 from component.base.enforcement import NotConfirmed
@@ -33,11 +33,18 @@ class Orders:
     """Everything that the plugin must obey.
 
     :param current: the number of the last change.
+    :param settled: the number up to which `sources` have everything; they may have some later changes.
     :param sources: each gives the changes that are newer than a number.
     """
 
-    def __init__(self, current: Callable[[], int], sources: Iterable[Callable[[int], Iterable[Change]]]) -> None:
+    def __init__(
+        self,
+        current: Callable[[], int],
+        settled: Callable[[], int],
+        sources: Iterable[Callable[[int], Iterable[Change]]],
+    ) -> None:
         self._current = current
+        self._settled = settled
         self._sources = tuple(sources)
 
     @property
@@ -45,32 +52,37 @@ class Orders:
         """The number of the last change."""
         return self._current()
 
-    def since(self, epoch: int) -> Iterator[tuple[int, str]]:
-        """What brings a plugin up to date that knows everything up to `epoch`: number and payload, in order."""
-        last = self.current
-        if epoch > last:
-            yield 0, f"<changes xmlns='{ns.POLICY}' reset='true' epoch='0'/>"
-            epoch = 0
-        changes = sorted(change for source in self._sources for change in source(epoch) if change[0] <= last)
-        for start in range(0, len(changes), BATCH):
+    def since(self, epoch: int, *, anew: bool = False) -> Iterator[tuple[int, str]]:
+        """What brings a plugin up to date that knows everything up to `epoch`: number and payload, in order.
+
+        The number is what it knows everything up to afterwards: never one that a change may still come before.
+
+        :param anew: it is to forget everything first, in the same stanza as the first changes.
+        """
+        last, epoch = self._settled(), 0 if anew else epoch
+        changes = sorted(change for source in self._sources for change in source(epoch))
+        for start in range(0, max(len(changes), 1), BATCH):
             batch = changes[start : start + BATCH]
-            number = last if start + BATCH >= len(changes) else batch[-1][0]
-            yield (
-                number,
-                f"<changes xmlns='{ns.POLICY}' epoch='{number}'>{''.join(text for _, text in batch)}</changes>",
-            )
-        if not changes and epoch < last:
-            yield last, f"<changes xmlns='{ns.POLICY}' epoch='{last}'/>"
+            number = last if start + BATCH >= len(changes) else min(last, batch[-1][0])
+            if not batch and number <= epoch and not anew:
+                return
+            reset = " reset='true'" if anew and start == 0 else ""
+            content = "".join(text for _, text in batch)
+            yield number, f"<changes xmlns='{ns.POLICY}'{reset} epoch='{number}'>{content}</changes>"
 
 
 class PluginHost:
     """The plugin on the grid host.
 
     :param orders: what it must obey.
+    :param met: called when nothing that it knows is of another history (any more): whether something was.
     """
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, met: Callable[[bool], Awaitable[None]]) -> None:
         self._orders = orders
+        self._met = met
+        self._told = 0
+        self._foreign = False  # whether it must forget everything
         self._known: int | None = None  # what the plugin has confirmed; None until it has said so itself
         self._turn = asyncio.Lock()
 
@@ -79,6 +91,10 @@ class PluginHost:
         self._host = host
         self._link = link
         link.watchers.append(self._forget)
+
+    def begin(self, told: int) -> None:
+        """Say what it may have been told before this process, at most."""
+        self._told = told
 
     async def catch_up(self, host: GuardedHost) -> None:
         """Tell it what it has missed; called whenever it was asked how it is (`component.base.guardedhost.CatchUp`).
@@ -132,11 +148,20 @@ class PluginHost:
         self._known = int(status.get("epoch", "0")) if status is not None else 0
 
     async def _send(self) -> None:
-        if self._known is None or self._known == self._orders.current:
+        if self._known is None:
             return
-        for number, payload in self._orders.since(self._known):
+        self._foreign = self._foreign or self._known > self._told
+        if not self._foreign:
+            await self._met(False)
+            if self._known == self._orders.current:
+                return
+        for number, payload in self._orders.since(self._known, anew=self._foreign):
+            self._told = max(self._told, number)
             await self._host.ask(payload, "set")
             self._known = number
+            if self._foreign:
+                self._foreign = False
+                await self._met(True)
 
     def _silent(self, why: str) -> NotConfirmed:
         return NotConfirmed(

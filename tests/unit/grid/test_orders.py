@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from component.base.store import Store, metadata
 from grid.dataplane.host import BATCH, Change, Orders, lost_order, node_order, revoked_order
+from grid.epochs import FLOOR, Epochs, epoch_table
+from grid.losses import Losses, losses_table
 
 P = "{urn:stanzagate:policy:1}"
 
 
 def orders(changes: list[Change], last: int) -> Orders:
-    return Orders(lambda: last, (lambda epoch: [change for change in changes if change[0] > epoch],))
+    return Orders(lambda: last, lambda: last, (lambda epoch: [change for change in changes if change[0] > epoch],))
 
 
 def applied(found: list[tuple[int, str]]) -> tuple[int, list[str]]:
     """What a plugin knows after these: its epoch, and the names in order."""
-    epoch, names = 0, []
+    epoch = 0
+    names: list[str] = []
     for number, payload in found:
         element = ET.fromstring(payload)
         if element.get("reset"):
@@ -43,9 +49,45 @@ def test_many_changes_go_in_batches_each_with_the_number_it_reaches() -> None:
     assert len(applied(found)[1]) == 2 * BATCH + 1
 
 
-def test_a_plugin_that_knows_a_database_that_is_gone_forgets_everything() -> None:
+def test_a_plugin_that_knows_a_database_that_is_gone_forgets_everything_and_hears_all_in_one_stanza() -> None:
     known = orders([node_order("a@g", "active", 2)], 3)
-    assert applied(list(known.since(8))) == (3, ["a@g"])
+    ((number, payload),) = known.since(8, anew=True)
+    assert (number, ET.fromstring(payload).get("reset")) == (3, "true")
+    assert applied([(number, payload)]) == (3, ["a@g"])
+    assert applied(list(orders([], 0).since(8, anew=True))) == (0, [])
+
+
+def test_nothing_is_said_to_be_known_that_a_change_may_still_come_before() -> None:
+    """Change 4 is on disk, but memory does not have it yet; 5 is there already."""
+    changes = [node_order("c@g", "active", 3), node_order("e@g", "active", 5)]
+    known = Orders(lambda: 5, lambda: 3, (lambda epoch: [change for change in changes if change[0] > epoch],))
+    assert applied(list(known.since(2))) == (3, ["c@g", "e@g"])
+    changes.append(node_order("d@g", "disabled", 4))
+    late = Orders(lambda: 5, lambda: 5, (lambda epoch: [change for change in changes if change[0] > epoch],))
+    assert applied(list(late.since(3))) == (5, ["d@g", "e@g"])
+
+
+async def test_the_number_waits_for_memory(tmp_path: Path) -> None:
+    store = Store("sqlite:///x.db", tmp_path)
+    store.write_now(lambda connection: metadata.create_all(connection, [epoch_table, losses_table]))
+    epochs = Epochs(store)
+    await epochs.load()
+    first = await store.write(epochs.next)
+    second = await store.write(epochs.next)
+    assert (epochs.current, epochs.settled) == (second, first - 1)
+    epochs.applied(second)
+    assert epochs.settled == first - 1
+    epochs.applied(first)
+    assert epochs.settled == second
+    losses = Losses(store, epochs)
+    await losses.load()
+    await asyncio.gather(*(losses.note(f"n{number}@g", "T", regained=False) for number in range(5)))
+    assert epochs.settled == epochs.current == second + 5
+    await epochs.mark(FLOOR, 3)
+    again = Epochs(store)
+    await again.load()
+    assert (again.current, again.marks) == (epochs.current, {FLOOR: 3})
+    store.close()
 
 
 def test_names_cannot_break_out() -> None:
