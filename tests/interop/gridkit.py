@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import signal
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
@@ -34,13 +35,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from grid import ns
 from stanzagate.sandbox.wire import Stream
-from tests.interop.cast import GRID
+from tests.interop.cast import GRID, HOST
 from tests.interop.clients import CLIENT, Answer, read_answer
 from tests.interop.conftest import Sandbox
+from tests.interop.gridpuppet import controller
 from tests.interop.puppet import PATIENCE, until
 from tests.interop.rawclient import RawClient, authenticated, bind, reading
+from tests.interop.realgate import OwnGate
 
-CONTROLLER, BROKER = f"controller.{GRID}", f"pubsub.{GRID}"
+CONTROLLER, BROKER, GATE = f"controller.{GRID}", f"pubsub.{GRID}", "spare1.test"
 _NUMBERS = itertools.count(1)
 _RUN = token_hex(2)
 
@@ -158,10 +161,6 @@ class World:
         assert answer.is_success, answer.text
         return answer.json()
 
-    async def text(self, path: str) -> str:
-        """Something that is not JSON."""
-        return (await self._client.get(path)).text
-
     async def member(self, *groups: str, name: str = "") -> Identity:
         """A platform that was admitted beforehand, with a password."""
         identity = Identity(f"{name or fresh('node')}@{GRID}", fresh("password-"))
@@ -219,6 +218,19 @@ class World:
             while not (rows := await self.audited(action, subject)):
                 pass
         return rows[0]
+
+    async def settled(self) -> None:
+        """Wait until the controller is attached and knows the plugin."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                health = (await self._client.get("/healthz")).json()
+                if (health["grid"], health["plugins"][GRID]) == ("attached", "enforce"):
+                    return
+
+    async def metric(self, name: str) -> float:
+        """The sum of everything that is counted under a name; labels may stand behind it."""
+        lines = (await self._client.get("/metrics")).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
     @contextlib.asynccontextmanager
     async def online(self, who: Identity, resource: str = "one", *, external: bool = False) -> AsyncIterator[Node]:
@@ -317,3 +329,37 @@ def texts(stanza: ET.Element, name: str) -> list[str]:
 def document(text: str) -> Any:
     """JSON that a command has printed."""
     return json.loads(text)
+
+
+@contextlib.asynccontextmanager
+async def own_grid(server: Sandbox, folder: Path, **settings: object) -> AsyncIterator[World]:
+    """A controller of this test alone, in the place of the one that `server` runs without.
+
+    :param settings: of the section ``grid``.
+    """
+    where, place = server.components[CONTROLLER], server.components[GATE]
+    for name, component in (("grid", where), ("gate", place)):
+        (folder / f"{name}.secret").write_text(component["secret"])
+    gate = {"jid": GATE, "component_port": place["port"], "guarded_hosts": [HOST], "secret": {"file": "gate.secret"}}
+    section = {
+        "jid": CONTROLLER, "component_port": where["port"], "secret": {"file": "grid.secret"}, "host": GRID,
+        "pubsub": BROKER, "node_ca": server.info["node_ca"], "node_ca_key": str(server.folder / "node-ca.key"),
+        "crl": str(folder / "node-ca.crl"),
+    }  # fmt: skip
+    database = {"server": {"kind": server.kind, "host": where["host"]}, "gate": gate, "grid": section | settings}
+    (folder / "stanzagate.yaml").write_text(json.dumps(database))
+    service = OwnGate(server, folder)
+    transport = httpx.AsyncHTTPTransport(uds=str(folder / "admin.sock"))
+    try:
+        await service.start()
+        async with httpx.AsyncClient(transport=transport, base_url="http://stanzagate", timeout=30) as client:
+            world = World(server, client)
+            await world.settled()
+            yield world
+    finally:
+        if service.process is not None and service.process.returncode is None:
+            await service.end(signal.SIGKILL)
+        async with controller(server) as puppet:  # the plugins forget everything, at the beginning and at the end
+            await puppet.iq(
+                "set", f"<pubsub xmlns='{ns.PUBSUB_OWNER}'><delete node='IODEF-1.0'/></pubsub>", to=BROKER
+            )
