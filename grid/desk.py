@@ -125,14 +125,16 @@ class Desk:
         if not self._sessions.login(jid):
             return
         self._audit.note(jid.full, "session.login", jid.bare, {"mechanism": self._sessions.credential(jid).mechanism})
-        if self._sessions.session(jid) is not None:
+        if self._sessions.quiet(jid):
             await self._plugin.tell(quiet_order(jid.full, self._epoch(), lifted=True))
+            self._sessions.mark_quiet(jid, False)
         self._providers.greet(jid)
 
     async def _logout(self, jid: Jid, request: Logout) -> str:
         admitted(await self._admission.active(jid))
         if self._sessions.logout(jid):
             self._audit.note(jid.full, "session.logout", jid.bare, {})
+        self._sessions.mark_quiet(jid, True)
         await self._plugin.tell(quiet_order(jid.full, self._epoch()))
         return answers.logout(request)
 

@@ -33,6 +33,7 @@ class Sessions:
         self._open: dict[str, dict[str, ClientSession]] = {}  # by bare JID, by sid
         self._logins: dict[str, dict[str, tuple[str, float]]] = {}  # bare JID, resource: sid or empty, since
         self._told = False
+        self._quiet: set[str] = set()  # sids that the plugin may hold back since a logout
         self.on_up: list[Watcher] = []
         self.on_presence: list[PresenceWatcher] = []
 
@@ -53,6 +54,7 @@ class Sessions:
         bare = session.jid.bare
         left = self._open.get(bare, {})
         left.pop(session.sid, None)
+        self._quiet.discard(session.sid)
         login = self._logins.get(bare, {}).get(session.jid.resource)
         if login is not None and login[0] == session.sid:
             self.logout(session.jid)
@@ -70,6 +72,7 @@ class Sessions:
         known_sids = {sid for sessions in self._open.values() for sid in sessions}
         for sid, session in there.items():
             if sid not in known_sids:
+                self._quiet.add(sid)  # it began while nobody told: it may have logged out, too
                 self.up(host, session)
         for bare, logins in list(self._logins.items()):
             for resource in [resource for resource, (sid, _) in logins.items() if sid and sid not in there]:
@@ -139,6 +142,17 @@ class Sessions:
     def drop(self, bare: str) -> None:
         """Log all sessions of a node out."""
         self._logins.pop(bare, None)
+
+    def quiet(self, jid: Jid) -> bool:
+        """Whether the plugin may hold a session back, since it has logged out."""
+        session = self.session(jid)
+        return session is not None and session.sid in self._quiet
+
+    def mark_quiet(self, jid: Jid, quiet: bool) -> None:
+        """The plugin was told to hold a session back, or not to any more."""
+        session = self.session(jid)
+        if session is not None:
+            (self._quiet.add if quiet else self._quiet.discard)(session.sid)
 
     def logged_in(self, jid: Jid) -> bool:
         """Whether a full JID has logged in."""

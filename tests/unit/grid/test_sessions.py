@@ -93,3 +93,18 @@ def test_of_two_sessions_with_one_resource_the_later_one_speaks() -> None:
     sessions.up(HOST, ClientSession("1", SOC1, 3.0))
     assert sessions.credential(SOC1).fingerprint == "ab" * 32
     assert sessions.credential(SOC2).fingerprint == ""
+
+
+def test_only_a_session_that_may_be_quiet_has_to_be_lifted() -> None:
+    sessions, _ = watched()
+    sessions.up(HOST, session("1"))
+    assert not sessions.quiet(SOC1)
+    sessions.mark_quiet(SOC1, True)
+    assert sessions.quiet(SOC1)
+    sessions.mark_quiet(SOC1, False)
+    assert not sessions.quiet(SOC1)
+    sessions.replace(HOST, [session("1"), session("2", SOC2)])  # the second one began while nobody told
+    assert not sessions.quiet(SOC1) and sessions.quiet(SOC2)
+    sessions.down(HOST, session("2", SOC2))
+    sessions.up(HOST, session("3", SOC2))
+    assert not sessions.quiet(SOC2)
