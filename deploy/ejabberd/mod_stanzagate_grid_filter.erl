@@ -109,6 +109,11 @@ routed({broker, Host}, To, #message{} = Packet) ->
         true -> drop;
         false -> arriving(To, Packet)
     end;
+routed({broker, Host}, To, #iq{} = Packet) ->
+    case mod_stanzagate_grid_front:answering(mod_stanzagate_grid_guard:find(Host), Packet) of
+        drop -> drop;
+        Answer -> arriving(To, Answer)
+    end;
 routed(_, To, Packet) ->
     arriving(To, Packet).
 

@@ -1,6 +1,7 @@
 %%% The front of the broker: what of the stanzas to the pubsub host reaches the server's own pubsub service.
 %%%
-%%%     a plain publish              passes; the server's pubsub knows the publishers
+%%%     a plain publish              passes; the server's pubsub knows the publishers; what that refuses is put to the
+%%%                                  controller as well, because its own words would tell which topics there are
 %%%     any other request            is put to the controller, wrapped as in XEP-0355; its answer is sent from the
 %%%                                  pubsub host as if that had made it
 %%%     the controller's own         pass
@@ -9,7 +10,7 @@
 %%% The pubsub host has no accounts, so there is no hook of its own: it stands in filter_packet.
 -module(mod_stanzagate_grid_front).
 
--export([arriving/2, expire/1, give_up/1, is_publish/1, publishes/1, topics/1]).
+-export([answering/2, arriving/2, expire/1, give_up/1, is_publish/1, publishes/1, topics/1]).
 
 -include("xmpp.hrl").
 
@@ -28,7 +29,7 @@ from_others(Guard, #iq{type = Type, to = #jid{luser = <<>>, lresource = <<>>}} =
     case is_publish(IQ) of
         true ->
             mod_stanzagate_grid_guard:count(Guard, passed),
-            IQ;
+            xmpp:put_meta(IQ, stanzagate_publish, IQ);    % comes back with the answer, wherever that is made
         false ->
             ask(Guard, IQ),
             drop
@@ -39,6 +40,18 @@ from_others(Guard, #iq{type = Type} = IQ) when Type =:= get; Type =:= set ->
 from_others(Guard, _) ->
     mod_stanzagate_grid_guard:count(Guard, discarded),
     drop.
+
+%% @doc What the server's pubsub service says to somebody: what of it goes on.
+-spec answering(guard(), stanza()) -> stanza() | drop.
+answering(Guard, #iq{type = Type, meta = #{stanzagate_publish := Asked}} = Answer) ->
+    case Type of
+        error ->
+            ask(Guard, Asked),
+            drop;
+        _ -> xmpp:del_meta(Answer, stanzagate_publish)
+    end;
+answering(_, Packet) ->
+    Packet.
 
 %%% What the controller answers
 

@@ -1,4 +1,5 @@
-%%% The requests to the broker that the controller has been asked to answer: so many in all, each for so long.
+%%% The requests to the broker that the controller has been asked to answer: so many in all and of each asker, each for
+%%% so long.
 %%%
 %%% The asker's process puts a question here, and whoever takes it out answers it: the controller's stream, or the
 %%% guard's process when time is up. A question can be taken once. The table outlives the guard's process.
@@ -10,9 +11,10 @@
 -include("xmpp.hrl").
 
 -define(ALL, 10000).
+-define(EACH, 100).    % of one asker, by its bare JID
 -define(MILLISECONDS, 15000).
 
--record(questions, {asked :: ets:tid(), order :: ets:tid()}).
+-record(questions, {asked :: ets:tid(), order :: ets:tid(), askers :: ets:tid()}).
 
 -opaque questions() :: #questions{}.
 
@@ -20,11 +22,12 @@
 new() ->
     Options = [public, {heir, group_leader(), none}, {write_concurrency, true}],
     #questions{asked = ets:new(mod_stanzagate_grid_asked, Options),
-               order = ets:new(mod_stanzagate_grid_order, [ordered_set | Options])}.
+               order = ets:new(mod_stanzagate_grid_order, [ordered_set | Options]),
+               askers = ets:new(mod_stanzagate_grid_askers, Options)}.
 
 -spec delete(questions()) -> ok.
-delete(#questions{asked = Asked, order = Order}) ->
-    _ = [ets:delete(Table) || Table <- [Asked, Order], ets:info(Table, id) =/= undefined],
+delete(#questions{asked = Asked, order = Order, askers = Askers}) ->
+    _ = [ets:delete(Table) || Table <- [Asked, Order, Askers], ets:info(Table, id) =/= undefined],
     ok.
 
 -spec count(questions()) -> non_neg_integer().
@@ -33,8 +36,8 @@ count(#questions{asked = Asked}) ->
 
 %% @doc Remember a request, without its payload; the id of the question about it, which nobody can guess.
 -spec add(questions(), iq()) -> {ok, binary()} | overload.
-add(#questions{asked = Asked, order = Order}, IQ) ->
-    case ets:info(Asked, size) < ?ALL of
+add(#questions{asked = Asked, order = Order, askers = Askers}, IQ) ->
+    case ets:info(Asked, size) < ?ALL andalso one_more(Askers, asker(IQ)) of
         true ->
             Id = <<"sg-", (binary:encode_hex(crypto:strong_rand_bytes(16)))/binary>>,
             Due = {erlang:monotonic_time(millisecond) + ?MILLISECONDS, Id},
@@ -45,12 +48,29 @@ add(#questions{asked = Asked, order = Order}, IQ) ->
             overload
     end.
 
+asker(#iq{from = #jid{luser = User, lserver = Server}}) ->
+    {User, Server}.
+
+one_more(Askers, Asker) ->
+    case ets:update_counter(Askers, Asker, 1, {Asker, 0}) of
+        Count when Count =< ?EACH -> true;
+        _ ->
+            one_less(Askers, Asker),
+            false
+    end.
+
+%% Who asks nothing any more is not remembered. Only that very row goes, whatever others count meanwhile.
+one_less(Askers, Asker) ->
+    _ = ets:update_counter(Askers, Asker, -1, {Asker, 0}) =< 0 andalso ets:delete_object(Askers, {Asker, 0}),
+    ok.
+
 %% @doc The request that a question was about; there is no such question any more.
 -spec take(questions(), binary()) -> {ok, iq()} | none.
-take(#questions{asked = Asked, order = Order}, Id) ->
+take(#questions{asked = Asked, order = Order, askers = Askers}, Id) ->
     case ets:take(Asked, Id) of
         [{_, Due, IQ}] ->
             ets:delete(Order, Due),
+            one_less(Askers, asker(IQ)),
             {ok, IQ};
         [] ->
             none

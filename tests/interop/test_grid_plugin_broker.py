@@ -31,7 +31,7 @@ from tests.interop.gridpuppet import (
 )
 from tests.interop.plugin import component
 from tests.interop.puppet import until
-from tests.interop.rawclient import RawClient, online
+from tests.interop.rawclient import online
 
 UNAVAILABLE = ("cancel", "service-unavailable")
 PING = "<ping xmlns='urn:xmpp:ping'/>"
@@ -76,10 +76,9 @@ async def test_a_plain_publish_goes_straight_to_the_service(server: Sandbox) -> 
         await caught_up(soc2, "here")
         answer = await soc1.send_raw_iq(publish("1"))
         assert (outcome(answer), answer.sender) == (PASSED, BROKER)
-        grid.answer = lambda asked: asked.error(
-            "auth", "forbidden"
-        )  # where the service's refusal is not the last word
+        grid.answer = lambda asked: asked.error("auth", "forbidden")
         assert outcome(await soc3.send_raw_iq(publish("2"))) == FORBIDDEN  # the service knows its publishers
+        assert len(grid.delegated) == 1
         grid.delegated.clear()
         spaced = iq("3", "\n " + pubsub(f" <publish node='{TOPIC}'> {an_item('3')} </publish> ") + " ")
         assert outcome(await soc1.send_raw_iq(spaced)) == PASSED
@@ -350,22 +349,61 @@ async def test_who_waits_when_the_controller_goes_is_told(server: Sandbox) -> No
         assert outcome(await soc1.answer("w")) == AWAY
 
 
-async def flood(client: RawClient, count: int) -> None:
-    """So many requests at once."""
-    for start in range(0, count, 500):
-        await client.send_raw("".join(iq(f"f{n}", PING, kind="get") for n in range(start, min(start + 500, count))))
+EACH, ALL = 100, 10_000
+"""How many requests may wait: of one asker, and of all."""
 
 
-async def test_ten_thousand_requests_wait_at_most(server: Sandbox) -> None:
-    async with controller(server) as grid, online(server, "soc1") as soc1, online(server, "soc2") as soc2:
-        await flood(soc1, 10_001)
-        assert outcome(await soc1.answer("f10000")) == OVERLOAD
-        assert outcome(await soc2.send_raw_iq(iq("other", PING, kind="get"))) == OVERLOAD
-        await until(lambda: len(grid.delegated) == 10_000)
+async def test_of_each_asker_so_many_requests_wait_at_most(server: Sandbox) -> None:
+    async with (
+        controller(server) as grid,
+        online(server, "soc1") as soc1,
+        online(server, "soc1", resource="two") as twin,
+        online(server, "soc2") as soc2,
+    ):
+        await soc1.send_raw("".join(iq(f"f{number}", PING, kind="get") for number in range(EACH + 1)))
+        assert outcome(await soc1.answer(f"f{EACH}")) == OVERLOAD
+        assert outcome(await twin.send_raw_iq(iq("twin", PING, kind="get"))) == OVERLOAD
+        await until(lambda: len(grid.delegated) == EACH)
         await grid.send(grid.delegated[0].result())
         await soc1.answer("f0")
         grid.answer = Delegated.result
-        assert outcome(await soc2.send_raw_iq(iq("again", PING, kind="get"))) == PASSED
+        for wire in (soc2, twin):
+            assert outcome(await wire.send_raw_iq(iq("again", PING, kind="get"))) == PASSED
+
+
+async def test_ten_thousand_requests_wait_at_most(server: Sandbox) -> None:
+    async with controller(server) as grid, online(server, "soc1") as soc1, component(server) as other:
+        for asker in range(ALL // EACH):
+            one = iq("f", PING, kind="get").replace("<iq ", f"<iq from='n{asker}@{other.jid}' ")
+            await other.send(one * EACH)
+        await until(lambda: len(grid.delegated) == ALL)
+        assert outcome(await soc1.send_raw_iq(iq("over", PING, kind="get"))) == OVERLOAD
+        await grid.send(grid.delegated[0].result())
+        grid.answer = Delegated.result
+        await grid_pinged(grid)
+        assert outcome(await soc1.send_raw_iq(iq("again", PING, kind="get"))) == PASSED
+
+
+async def test_what_the_service_refuses_of_a_publish_is_the_controller_s_to_answer(server: Sandbox) -> None:
+    """The service's own words would tell everybody which topics there are."""
+    async with (
+        grid_of(server, "soc1", "soc3") as grid,
+        online(server, "soc1") as soc1,
+        online(server, "soc3") as soc3,
+        online(server, "acs1") as acs1,
+    ):
+        grid.answer = lambda asked: asked.error("cancel", "item-not-found")
+        asked = [(wire, topic) for wire in (soc3, acs1) for topic in (TOPIC, "Missing")] + [(soc1, "Missing")]
+        for number, (wire, topic) in enumerate(asked):
+            content = pubsub(f"<publish node='{topic}'>{an_item('x')}</publish>")
+            assert outcome(await wire.send_raw_iq(iq(f"p{number}", content))) == ("cancel", "item-not-found")
+            inner = grid.delegated[number].inner
+            assert (inner.get("from"), inner.get("id"), inner.get("to")) == (wire.jid, f"p{number}", BROKER)
+            told, sent = (
+                ET.canonicalize(xml, rewrite_prefixes=True) for xml in (ET.tostring(inner[0], "unicode"), content)
+            )
+            assert told == sent
+        assert len(grid.delegated) == len(asked)
 
 
 # --- a plain client, nothing of ours --------------------------------------------------------------------------------

@@ -46,7 +46,9 @@ local waiting = library.new {
         return timer
     end,
 }
-local function ask(id) waiting:ask(stanza.iq { type = "get", id = id, from = "a@x.test/r", to = "b.test" }) end
+local function ask(id, from)
+    waiting:ask(stanza.iq { type = "get", id = id, from = from or "a@x.test/r", to = "b.test" })
+end
 local function answer(number)
     local inner = stanza.iq { type = "result", id = "i", xmlns = "jabber:client" }
     return waiting:answered(stanza.iq { type = "result", id = sent[number].attr.id }
@@ -141,9 +143,22 @@ def test_each_request_has_one_answer() -> None:
 
 def test_so_many_wait_and_no_more() -> None:
     body = """
-    for number = 1, 10001 do ask(tostring(number)) end
+    for number = 1, 10001 do ask(tostring(number), "a" .. number .. "@x.test/r") end
     local before = waiting.count
     answer(1); ask("again")
     print(require "util.json".encode { before, waiting.count, told })
     """
     assert of_grid(body, DELEGATION) == [10000, 10000, ["10001 overload", "1 result"]]
+
+
+def test_of_each_asker_so_many_wait_and_no_more() -> None:
+    body = """
+    for number = 1, 101 do ask(tostring(number), "a@x.test/" .. number) end
+    ask("b", "b@x.test/r"); ask("server", "x.test")
+    answer(1); timers[2].run()
+    ask("again"); ask("again too"); ask("no more")
+    local before = waiting.count
+    attached = false; waiting:fail_all()
+    print(require "util.json".encode { before, told[1], told[2], told[3], told[4], next(waiting.askers) == nil })
+    """
+    assert of_grid(body, DELEGATION) == [102, "101 overload", "1 result", "2 late", "no more overload", True]

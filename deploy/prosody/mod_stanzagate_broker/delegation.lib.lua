@@ -7,12 +7,14 @@
 -- writes only the type and the content are taken. Each request has one answer: the controller's, or that there is none
 -- in time, or that there is no controller.
 
+local jid_bare = require "util.jid".bare;
 local st = require "util.stanza";
 local new_id = require "util.id".medium;
 
 local pairs, setmetatable = pairs, setmetatable;
 
 local limit = 10000;
+local limit_each = 100; -- of one asker, by its bare JID
 local time_limit = 15; -- seconds
 local xmlns_delegation, xmlns_forward = "urn:xmpp:delegation:1", "urn:xmpp:forward:0";
 local xmlns_client = "jabber:client";
@@ -23,7 +25,7 @@ local delegation_mt = { __index = delegation };
 -- `host`, `component`; `link`; `deliver(stanza)` sends to a requester; `fail(stanza, reason)` answers one with an
 -- error: "away", "late", "overload" or "unclear"; `after(seconds, callback)` returns a timer that can be stopped.
 local function new(parts)
-	parts.pending, parts.count = {}, 0;
+	parts.pending, parts.count, parts.askers = {}, 0, {};
 	return setmetatable(parts, delegation_mt);
 end
 
@@ -32,6 +34,8 @@ function delegation:settle(id)
 	local waiting = self.pending[id];
 	if not waiting then return nil; end
 	self.pending[id], self.count = nil, self.count - 1;
+	local asker, others = waiting.asker, self.askers[waiting.asker] - 1;
+	self.askers[asker] = others > 0 and others or nil;
 	waiting.timer:stop();
 	return waiting.frame;
 end
@@ -39,13 +43,16 @@ end
 -- Ask the controller. It is answered later, or at once when that cannot be done.
 function delegation:ask(stanza)
 	if not self.link:is_attached() then return self.fail(stanza, "away"); end
-	if self.count >= limit then return self.fail(stanza, "overload"); end
 	local id, attr = "stanzagate-" .. new_id(), stanza.attr;
+	local asker = jid_bare(attr.from);
+	local others = self.askers[asker] or 0;
+	if self.count >= limit or others >= limit_each then return self.fail(stanza, "overload"); end
 	local frame = st.stanza("iq", { type = attr.type, id = attr.id, from = attr.from, to = attr.to });
 	local timer = self.after(time_limit, function ()
 		if self:settle(id) then self.fail(frame, "late"); end
 	end);
-	self.pending[id], self.count = { frame = frame, timer = timer }, self.count + 1;
+	self.pending[id], self.count = { frame = frame, timer = timer, asker = asker }, self.count + 1;
+	self.askers[asker] = others + 1;
 	local inner = st.clone(stanza);
 	inner.attr.xmlns = xmlns_client;
 	self.link:send(st.iq({ type = "set", id = id, from = self.host, to = self.component })

@@ -99,9 +99,12 @@ end
 local function publish(event)
 	local origin, stanza = event.origin, event.stanza;
 	counters.published = counters.published + 1;
+	local item = stanza.tags[1].tags[1].tags[1];
+	local publisher = item.attr.publisher;
 	local function send(reply)
-		if reply.attr and reply.attr.type == "error" then return delegate(stanza); end
-		return origin.send(reply);
+		if not reply.attr or reply.attr.type ~= "error" then return origin.send(reply); end
+		item.attr.publisher = publisher; -- mod_pubsub writes there who it was, even if it refuses
+		return delegate(stanza);
 	end
 	event.origin = setmetatable({ send = send }, { __index = origin });
 end
