@@ -5,12 +5,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from enum import StrEnum
+from typing import Annotated
 
 from cryptography import x509
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from component.base.errors import InputError
 from component.base.jid import JidError, prepare
 from component.base.settings import Duration, PathSetting, RateSetting, Secret, Section, parse_rate
+from grid.access_rules import all_roles
 from grid.model import Action
 
 _FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
@@ -88,6 +91,18 @@ class AlertSettings(Section):
     jids: tuple[str, ...] = ()
 
 
+def _role(name: str) -> str:
+    try:
+        all_roles({name: tuple(Action)})
+    except InputError as error:
+        raise ValueError(f"{error.message} {error.hint}") from None
+    return name
+
+
+Roles = dict[Annotated[str, AfterValidator(_role)], Annotated[tuple[Action, ...], Field(min_length=1)]]
+"""Names of roles, and what they may do."""
+
+
 class GridSettings(Section):
     """The XMPP-Grid controller.
 
@@ -108,7 +123,7 @@ class GridSettings(Section):
     node_ca_key: PathSetting | None = None
     crl: PathSetting | None = None
     crl_lifetime: Duration = 7 * 86400.0
-    roles: dict[str, tuple[Action, ...]] = Field(default_factory=dict)
+    roles: Roles = Field(default_factory=dict)
     limits: GridLimits = GridLimits()
     alerts: AlertSettings = AlertSettings()
     history: HistorySettings = HistorySettings()

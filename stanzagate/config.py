@@ -208,7 +208,7 @@ class _Problem(ConfigError):
 
 def _problem(path: Path, data: Any, item: Any) -> _Problem:
     location: tuple[Any, ...] = item["loc"]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in location if part != "[key]")
     hint = ""
     match item["type"]:
         case "extra_forbidden":

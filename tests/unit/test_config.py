@@ -42,6 +42,38 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert str(config.gate.limits.requester) == "100/s"
 
 
+ROLES = """\
+grid:
+  jid: controller.grid.test
+  secret: {file: grid.secret}
+  host: grid.test
+  pubsub: pubsub.grid.test
+  roles:
+    analyst: [read, subscribe]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "says"),
+    [
+        ("analyst", "An alyst", "grid.roles.An alyst", "is not a role"),
+        ("analyst", "sensor", "grid.roles.sensor", "built in"),
+        ("analyst", "publish", "grid.roles.publish", "built in"),
+        ("[read, subscribe]", "[]", "grid.roles.analyst", "at least 1"),
+        ("subscribe]", "subscrbe]", "grid.roles.analyst.1", "'publish', 'subscribe'"),
+    ],
+)
+def test_a_role_that_is_mistyped_is_an_error_of_the_configuration(
+    tmp_path: Path, old: str, new: str, key: str, says: str
+) -> None:
+    grid = load(written(tmp_path, GOOD + ROLES)).grid
+    assert grid is not None and grid.roles == {"analyst": ("read", "subscribe")}
+    with pytest.raises(ConfigError) as error:
+        load(written(tmp_path, GOOD + ROLES.replace(old, new)))
+    assert (error.value.file, error.value.line, error.value.key) == (str(tmp_path / "stanzagate.yaml"), 18, key)
+    assert says in str(error.value)
+
+
 def test_the_relays_section_is_not_looked_at(tmp_path: Path) -> None:
     load(written(tmp_path, GOOD + "relay: {anything: [goes, here]}\n"))
 
