@@ -188,7 +188,7 @@ class Grid:
         return (node.clearance if node else Clearance.WHITE) if topic is not None and topic.restricted else None
 
     def _listen(self) -> None:
-        effects = Effects(
+        self.effects = effects = Effects(
             self.accounts, self.topics, self.access, self.sessions, self.programmer, self.plugin, self.limiter,
             self.entrance.tell, self.alerts.raise_,
         )  # fmt: skip
@@ -207,6 +207,8 @@ class Grid:
 
     def _reconciled(self, report: Report) -> None:
         """Record what was put right; what was done behind our back is an alert."""
+        if self.effects.unsettled:
+            self._spawn("grid.settle", self._quietly(self.effects.settle()))
         repairs = sum(report.counts.values())
         self.repairs.update({str(kind): count for kind, count in report.counts.items()})
         if not repairs and not report.failed and not report.made_good:
@@ -290,6 +292,7 @@ class Grid:
         """What runs while the grid does: name and coroutine."""
         self.alerts.raise_(Alert(AlertKind.RESTART, self.settings.jid, "The controller has started."))
         return (
+            ("grid.settle", self._quietly(self.effects.settle())),
             ("grid.alerts", self.alerts.run()),
             ("grid.link", self.link.run()),
             ("grid.plugin", self.enforcement.run()),

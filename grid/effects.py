@@ -1,11 +1,13 @@
 """What has to follow a change before it returns: at the in-server plugin, at the server, at those concerned.
 
 A change is on disk when this is called. What cannot be done now (the server is away) is said, and made good by
-itself: the plugin is told what it has missed, and the reconciliation puts right what differs at the server.
+itself: the plugin is told what it has missed, and the reconciliation puts right what differs at the server. What a
+kill or the database has left half done in the registries themselves is settled at the next start, or later on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -13,6 +15,7 @@ from functools import partial
 from component.base.enforcement import NotConfirmed
 from component.base.errors import StanzagateError
 from component.base.stanzas import quote
+from component.base.store import DatabaseError
 from grid import ns
 from grid.access import Access, AccessChange
 from grid.accounts import Accounts, NodeChange
@@ -35,6 +38,7 @@ class Effects:
 
     :param tell: tells nodes of decisions about them.
     :param alert: told of what could not be carried out everywhere.
+    :ivar unsettled: whether `settle` has something to do.
     """
 
     def __init__(
@@ -58,6 +62,33 @@ class Effects:
         self._limiter = limiter
         self._tell = tell
         self._alert = alert
+        self.unsettled = True
+
+    async def settle(self) -> None:
+        """Make the subscriptions and providers follow the nodes and rules, for all changes that did not get so far.
+
+        :raises StanzagateError: the database cannot be written; `unsettled` stays.
+        """
+        self.unsettled = True
+        for subscription in list(self._topics.subscriptions()):
+            if self._is_out(subscription.jid):
+                await self._topics.drop(subscription.jid)
+            else:
+                await self._review(subscription.jid, subscription.topic, subscription.state)
+            if subscription not in self._topics.subscriptions(topic=subscription.topic, jid=subscription.jid):
+                self._programmer.owed.add(subscription.topic)
+            await asyncio.sleep(0)
+        for topic in list(self._topics.all()):
+            for jid in list(self._topics.providers(topic.name)):
+                if self._is_out(jid):
+                    await self._topics.drop(jid)
+                else:
+                    await self._withdraw(jid, topic.name)
+        self.unsettled = False
+
+    def _is_out(self, jid: str) -> bool:
+        node = self._accounts.get(jid)
+        return node is None or node.state is NodeState.DISABLED
 
     async def node_changed(self, change: NodeChange) -> None:
         """A node has been admitted, approved, disabled, deleted, put into a group, …
@@ -77,7 +108,10 @@ class Effects:
             steps = [self._plugin.obey, lambda: self._programme(jid, change)]
         else:
             self._sessions.drop(jid)
-            steps = [self._plugin.obey, lambda: self._end(jid, change), lambda: self._programme(jid, change)]
+            steps = [
+                self._plugin.obey, lambda: self._topics.drop(jid), lambda: self._end(jid, change),
+                lambda: self._programme(jid, change),
+            ]  # fmt: skip
         await self._all(steps, jid, change.summary)
         if state is NodeState.ACTIVE and not was:
             self._tell(jid, f"<node xmlns='{ns.GRID}' state='{state}'/>")
@@ -86,7 +120,6 @@ class Effects:
         await self._programmer.node(jid, before=change.before, password=change.password)
 
     async def _end(self, jid: str, change: NodeChange) -> None:
-        await self._topics.drop(jid)
         if change.before is not None:
             why = "The node is disabled." if change.after is not None else "The node was deleted."
             await self._plugin.tell(disconnect_order(jid, why))
@@ -110,13 +143,19 @@ class Effects:
 
     async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
         concerned, names = frozenset(jids), sorted(topic.name for topic in topics)
+        steps: list[Callable[[], Awaitable[object]]] = []
         for name in names:
             for subscription in [item for item in self._topics.subscriptions(topic=name) if item.jid in concerned]:
-                await self._review(subscription.jid, name, subscription.state)
-            for jid in concerned.intersection(self._topics.providers(name)):
-                if not self._access.by_rules(jid, Action.PUBLISH, name).permitted:
-                    await self._topics.withdraw(jid, name)
-        await self._all([partial(self._programmer.topic, name, concerned) for name in names], "rules", "")
+                steps.append(partial(self._review, subscription.jid, name, subscription.state))
+            steps += [
+                partial(self._withdraw, jid, name) for jid in concerned.intersection(self._topics.providers(name))
+            ]
+            steps.append(partial(self._programmer.topic, name, concerned))  # whatever becomes of the others
+        await self._all(steps, "rules", "")
+
+    async def _withdraw(self, jid: str, topic: str) -> None:
+        if not self._access.by_rules(jid, Action.PUBLISH, topic).permitted:
+            await self._topics.withdraw(jid, topic)
 
     async def _review(self, jid: str, topic: str, state: Subscribed) -> None:
         verdict = self._access.by_rules(jid, Action.SUBSCRIBE, topic)  # a disabled topic keeps its subscribers
@@ -143,6 +182,7 @@ class Effects:
                 await step()
             except StanzagateError as error:
                 log.warning("A change was made, but not everything followed: %s", error)
+                self.unsettled = self.unsettled or isinstance(error, DatabaseError)
                 failed.append(error)
         if failed:
             self._alert(Alert(AlertKind.NOT_CONFIRMED, subject, failed[0].message))

@@ -153,8 +153,8 @@ class PluginHost:
         self._foreign = self._foreign or self._known > self._told
         if not self._foreign:
             await self._met(False)
-            if self._known == self._orders.current:
-                return
+            if self._known is None or self._known == self._orders.current:
+                return  # the link may have been lost meanwhile
         for number, payload in self._orders.since(self._known, anew=self._foreign):
             self._told = max(self._told, number)
             await self._host.ask(payload, "set")
