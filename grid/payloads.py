@@ -31,6 +31,7 @@ from grid.iodef.json import text as jsontext
 from grid.iodef.json.places import pointer
 from grid.iodef.names import split
 from grid.model import Payload, Topic
+from grid.protocol.elements import serialise
 
 IODEF = frozenset({iodef.V1, iodef.V2})
 """The namespaces whose documents are checked by `grid.iodef`."""
@@ -106,7 +107,7 @@ class Schemas:
             if topic.payload is Payload.JSON:
                 self._check_json(topic, _json_text(payload))
             else:
-                self._check_xml(topic, payload if isinstance(payload, bytes) else _serialised(payload))
+                self._check_xml(topic, payload if isinstance(payload, bytes) else serialise(payload).encode())
         except Invalid as error:
             raise _refusal(error.problems) from None
 
@@ -277,14 +278,6 @@ def _json_text(payload: bytes | ElementTree.Element) -> str | bytes:
     if len(payload):
         raise Invalid([Problem(0, "", "found an element in json; expected text")])
     return payload.text or ""
-
-
-def _serialised(element: ElementTree.Element) -> bytes:
-    alone = ElementTree.Element(element.tag, element.attrib)  # without what follows the element
-    alone.text = element.text
-    alone.extend(element)
-    written: bytes = ElementTree.tostring(alone, encoding="utf-8", xml_declaration=False)
-    return written
 
 
 def _of_entry(entry: Any) -> Problem:

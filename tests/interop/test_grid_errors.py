@@ -330,6 +330,23 @@ async def test_oversized_items_harm_nobody_else(world: World) -> None:
         assert two.items == ["small"]
 
 
+async def test_elements_nested_too_deeply_harm_nobody(world: World) -> None:
+    """Neither the controller, nor those who read a topic after somebody has published such an item."""
+    who, topic = await world.member(), await world.topic(persist=5)
+    for action in ("publish", "read"):
+        await world.permit(who, action, topic)
+    deep = f"{'<a>' * 5_000}{'</a>' * 5_000}"
+    async with logged_in(world, who) as node:
+        assert await node.refusal(draft("getThings", deep)) != ANSWERED
+        assert await node.refusal(publish(topic, deep, options=True), to=BROKER, kind="set") == BAD_REQUEST
+        content = publish(topic, f"{'<a>' * 300}{'</a>' * 300}")
+        await node.send_raw(f"<iq type='set' id='deep' to='{BROKER}'>{content}</iq>")  # Prosody cannot store it
+        assert refused(await node.publish(topic, "good", "<good xmlns='urn:good'/>")) == ANSWERED
+        read = await node.pubsub(f"<items node='{topic}'/>", kind="get")
+        assert refused(read) == ANSWERED
+        assert read.find(".//{urn:good}good") is not None
+
+
 async def test_stanzas_that_are_no_xml_end_a_session_and_nothing_else(world: World) -> None:
     who = await world.member()
     async with logged_in(world, who) as node:
