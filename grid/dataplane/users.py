@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 from component.base.errors import NotFound, StanzaError, StanzagateError
 from component.base.jid import prepare_often
 from component.base.link import Link
+from component.base.ns import POLICY
 from component.base.stanzas import quote
 from grid import ns
 from grid.dataplane.asking import ANSWER_SECONDS, Asker
@@ -84,7 +85,23 @@ class Users:
             return True
         if await self._missing(jid):
             raise StanzagateError(f"The server has not made the account {jid}.", hint="Look into its log.")
-        return False
+        if not await self._make(jid):
+            return False
+        if password:
+            await self.set_password(jid, password)
+        return True
+
+    async def _make(self, jid: str) -> bool:
+        """Have the in-server plugin make an account that the server says is there: Prosody takes a session for one,
+        and who has a certificate needs no account for that. Without a plugin the server is believed.
+        """
+        payload = f"<account xmlns='{POLICY}' jid='{quote(jid)}'/>"
+        try:
+            answer = await self._asker.iq(self.host, payload, "set")
+        except StanzaError:
+            return False
+        made = answer.find(f"{{{POLICY}}}account")
+        return made is not None and made.get("made") == "true"
 
     async def set_password(self, jid: str, password: str = "") -> None:
         """Change a password.

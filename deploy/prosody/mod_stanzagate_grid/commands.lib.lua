@@ -1,7 +1,7 @@
 -- Stanzagate: the controller's orders to the grid host.
 --
 --    <node jid state/> <lost jid node [regained]/> <revoked fingerprint [reinstated]/>    alone, or in <changes/>
---    <quiet jid [lifted]/>    <disconnect jid reason/>    <flush/>
+--    <quiet jid [lifted]/>    <disconnect jid reason/>    <flush/>    <account jid/>
 --
 -- An order is understood completely before anything is done. One that is stale is confirmed like the others.
 
@@ -18,7 +18,7 @@ local commands = {};
 local commands_mt = { __index = commands };
 
 -- `ledger`, `reach`, `admission`, `note(level, kind, …)`, `counters`, `before_leave(username)`: called while a node is
--- still active.
+-- still active; `make_account(username)`: whether an account was made, or nil and why not.
 local function new(parts)
 	return setmetatable(parts, commands_mt);
 end
@@ -137,6 +137,19 @@ local function disconnect(self, orders, event, element)
 	return st.reply(event.stanza);
 end
 
+-- Make the account of a node, if it has none.
+local function make_account(self, orders, event, element)
+	local jid, full = account(element.attr.jid);
+	local name, domain = jid_split(jid);
+	if not jid or full or domain ~= self.reach.host then return orders:malformed(event); end
+	local made, problem = self.make_account(name);
+	if made == nil then
+		self.note("error", "account", "The account %s could not be made: %s", jid, problem);
+		return st.error_reply(event.stanza, "cancel", "internal-server-error");
+	end
+	return st.reply(event.stanza):tag("account", { xmlns = xmlns, made = made and "true" or "false" }):up();
+end
+
 local function flush(_, _, event)
 	return st.reply(event.stanza); -- nothing is cached that the controller does not know
 end
@@ -144,7 +157,7 @@ end
 -- The handlers, as the library `orders` wants them.
 function commands:handlers()
 	local found = {};
-	local verbs = { changes = changes, disconnect = disconnect, flush = flush };
+	local verbs = { account = make_account, changes = changes, disconnect = disconnect, flush = flush };
 	for name in pairs(readers) do verbs[name] = single; end
 	for name, verb in pairs(verbs) do
 		found[name] = { "set", function (...) return verb(self, ...); end };

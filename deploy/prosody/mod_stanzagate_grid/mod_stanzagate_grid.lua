@@ -21,6 +21,7 @@
 -- "log-only", which logs but holds nothing). What is wrong there never opens the guard.
 
 local jid_bare, jid_prep, jid_split = require "util.jid".bare, require "util.jid".prep, require "util.jid".split;
+local new_password = require "util.id".long;
 local st = require "util.stanza";
 
 local core_post_stanza = prosody.core_post_stanza;
@@ -189,6 +190,16 @@ local function before_storing(event)
 	return true;
 end
 
+-- Whoever has a session exists for Prosody's own commands, also without an account: by a certificate. What is sent to
+-- such a node while it is away would be lost, so its account is made here, with a password that nobody knows.
+local function make_account(username)
+	local provider = hosts[host].users;
+	if provider.user_exists(username) then return false; end
+	local made, problem = provider.create_user(username, new_password());
+	if not made then return nil, problem; end
+	return true;
+end
+
 -- What the plugin on the broker asks, by the broker's domain.
 local grids = module:shared("/*/stanzagate/grids");
 local services = { host = host };
@@ -257,7 +268,7 @@ orders = module:require "mod_stanzagate/orders".new {
 	link = link, sessions = sessions, counters = counters, status = status, note = note,
 	handlers = module:require "commands".new({
 		ledger = ledger, reach = reach, admission = admission, note = note, counters = counters,
-		before_leave = protected(before_leave),
+		before_leave = protected(before_leave), make_account = make_account,
 	}):handlers(),
 };
 local outgoing = module:require "mod_stanzagate/outgoing".with(leaving);
