@@ -11,6 +11,7 @@ request → admission (who is it?) → judge (may he?) → registries (what is t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -41,7 +42,7 @@ from grid.desired import Desired
 from grid.desk import Desk
 from grid.effects import Effects
 from grid.entrance import Entrance
-from grid.epochs import FLOOR, Epochs
+from grid.epochs import FLOOR, PROGRAMMED, Epochs
 from grid.honey import Honey
 from grid.incidents import TOPIC, Incidents
 from grid.judge import Judge
@@ -59,6 +60,9 @@ log = logging.getLogger(__name__)
 
 ACTOR = "stanzagate"
 """Who did it, in the record, when nobody asked for it."""
+
+MARK_SECONDS = 1.0
+"""So often it is kept how far the server has come; a change is at the server within less."""
 
 
 class Grid:
@@ -215,7 +219,8 @@ class Grid:
             return
         detail = {
             "repairs": {str(kind): count for kind, count in report.counts.items()}, "lines": list(report.lines[:50]),
-            "made_good": report.made_good, "failed": list(report.failed[:50]), "complete": report.complete,
+            "made_good": report.made_good, "made": list(report.made[:50]), "failed": list(report.failed[:50]),
+            "complete": report.complete,
         }  # fmt: skip
         self._audit.note(ACTOR, "reconcile.done", self.settings.pubsub, detail)
         if repairs:
@@ -273,6 +278,16 @@ class Grid:
         except StanzagateError as error:
             log.warning("%s", error)
 
+    async def _mark(self) -> None:
+        """Keep, now and then, up to which change the server has everything, so that what a kill leaves undone is told
+        from what somebody else has done."""
+        seen = self.epochs.current
+        while True:
+            await asyncio.sleep(MARK_SECONDS)
+            if self.programmer.idle and not self.effects.unsettled:
+                await self._quietly(self.epochs.mark(PROGRAMMED, seen))
+                seen = self.epochs.current
+
     # Life
 
     async def load(self) -> None:
@@ -280,6 +295,7 @@ class Grid:
         await self.epochs.load()
         await self.epochs.mark(FLOOR, self.epochs.marks.get(FLOOR, self.epochs.current))
         self.plugin.begin(self.epochs.marks[FLOOR])
+        self.programmer.uncertain = self.epochs.marks.get(PROGRAMMED, 0) < self.epochs.current
         fresh = self.epochs.current == 0
         for part in (self.accounts, self.authority, self.topics, self.access, self.losses):
             await part.load()
@@ -292,6 +308,7 @@ class Grid:
         """What runs while the grid does: name and coroutine."""
         self.alerts.raise_(Alert(AlertKind.RESTART, self.settings.jid, "The controller has started."))
         return (
+            ("grid.mark", self._mark()),
             ("grid.settle", self._quietly(self.effects.settle())),
             ("grid.alerts", self.alerts.run()),
             ("grid.link", self.link.run()),
@@ -303,6 +320,8 @@ class Grid:
     async def drain(self, timeout: float) -> None:
         """Answer what is outstanding and close the link."""
         self.entrance.draining = True
+        if self.programmer.idle and not self.effects.unsettled:
+            await self._quietly(self.epochs.mark(PROGRAMMED, self.epochs.current))
         await self.link.drain(timeout)
         await self.alerts.drain(timeout)
 

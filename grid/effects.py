@@ -139,7 +139,12 @@ class Effects:
 
         :raises NotConfirmed: not everything has been done yet.
         """
-        await self._all([lambda: self._programmer.topic(change.name)], change.name, change.summary)
+        try:
+            await self._all([lambda: self._programmer.topic(change.name)], change.name, change.summary)
+        finally:
+            if change.after is None:  # XEP-0060 §8.4.2; their subscriptions ended before, so the server tells nobody
+                for jid in change.subscribers:
+                    self._tell(jid, f"<event xmlns='{ns.PUBSUB_EVENT}'><delete node='{quote(change.name)}'/></event>")
 
     async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
         concerned, names = frozenset(jids), sorted(topic.name for topic in topics)

@@ -61,6 +61,8 @@ class Programmer:
     :param clock: seconds, for the duration of reconciliations.
     :ivar owed: topics that could not be programmed, until they are.
     :ivar owed_nodes: nodes likewise.
+    :ivar uncertain: whether changes of an earlier run may not have reached the server, nobody knows which; until
+        everything has been compared.
     :ivar last: the last reconciliation.
     """
 
@@ -82,6 +84,7 @@ class Programmer:
         self.desired = desired
         self.owed: set[str] = set()
         self.owed_nodes: dict[str, tuple[Node | None, str]] = {}
+        self.uncertain = False
         self.last: Report | None = None
         self._shaper = Shaper(pubsub, desired, lost)
         self._note_account = note_account
@@ -90,7 +93,9 @@ class Programmer:
         self._bound = asyncio.Semaphore(at_once)
         self._turns: dict[str, tuple[asyncio.Lock, list[None]]] = {}
         self._reconciling = asyncio.Lock()
-        self._reconciliation = Reconciliation(pubsub, users, desired, self._repair, self.owed, clock)
+        self._reconciliation = Reconciliation(
+            pubsub, users, desired, self._repair, self.owed, lambda: self.uncertain, clock
+        )
         self._wake = asyncio.Event()
         self._overdue = True
         pubsub.link.watchers.append(self._attached_or_lost)
@@ -143,6 +148,7 @@ class Programmer:
         """
         async with self._reconciling:
             report = self.last = await self._reconciliation.run()
+            self.uncertain = self.uncertain and not (report.complete and not report.failed)
         if report.drift or report.failed:
             found = "; ".join([*report.lines, *report.failed][:SHOWN])
             log.warning("Reconciliation: %d put right, %d failed: %s", report.drift, len(report.failed), found)
@@ -169,6 +175,11 @@ class Programmer:
             except TimeoutError:
                 self._overdue = self._overdue or not urgent or delay >= self._interval
                 delay = min(2 * delay, self._interval) if urgent else RETRY_SECONDS
+
+    @property
+    def idle(self) -> bool:
+        """Whether the server has everything that it was to have, as far as is known."""
+        return not (self.owed or self.owed_nodes or self._turns or self.uncertain or self._overdue)
 
     # Topics
 

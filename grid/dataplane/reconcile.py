@@ -34,12 +34,15 @@ Converge = Callable[[str, list[Repair]], Awaitable[None]]
 @dataclass
 class _Findings:
     repairs: list[Repair] = field(default_factory=list)
-    made_good: int = 0
+    made_good: list[Repair] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     topics: int = 0
     accounts: int = 0
     broken: bool = False
     """Whether the link or the server failed: then there is no use in going on."""
+
+    def note(self, repairs: Sequence[Repair], *, owed: bool) -> None:
+        (self.made_good if owed else self.repairs).extend(repairs)
 
     def fail(self, what: str, error: StanzagateError) -> None:
         self.failed.append(f"{what}: {error}")
@@ -51,6 +54,8 @@ class Reconciliation:
 
     :param converge: makes one topic right.
     :param owed: topics with changes that could not be made yet; to make them is no repair.
+    :param uncertain: whether there may be such changes of any topic or account: the last run of the controller ended
+        before it could have made them.
     :param clock: seconds.
     """
 
@@ -61,6 +66,7 @@ class Reconciliation:
         desired: Desired,
         converge: Converge,
         owed: set[str],
+        uncertain: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pubsub = pubsub
@@ -68,6 +74,7 @@ class Reconciliation:
         self._desired = desired
         self._converge = converge
         self._owed = owed
+        self._uncertain = uncertain
         self._clock = clock
         self._seen = ""  # the last account that was looked at
 
@@ -78,18 +85,16 @@ class Reconciliation:
         await self._topics(findings)
         if not findings.broken:
             await self._accounts(findings)
-        lines = [repair.what for repair in findings.repairs[:LINES]]
-        if len(findings.repairs) > LINES:
-            lines.append(f"… and {len(findings.repairs) - LINES} more.")
         return Report(
             Counter(repair.kind for repair in findings.repairs),
-            tuple(lines),
-            findings.made_good,
+            _lines(findings.repairs),
+            len(findings.made_good),
             tuple(findings.failed),
             findings.topics,
             findings.accounts,
             self._clock() - begun,
             not findings.broken,
+            _lines(findings.made_good),
         )
 
     async def _topics(self, findings: _Findings) -> None:
@@ -109,17 +114,14 @@ class Reconciliation:
         await self._each(sorted(names | present), self._topic, findings)
 
     async def _topic(self, name: str, findings: _Findings) -> None:
-        owed = name in self._owed
+        owed = name in self._owed or self._uncertain()
         repairs: list[Repair] = []
         try:
             await self._converge(name, repairs)
         except StanzagateError as error:
             findings.fail(name, error)
         findings.topics += 1
-        if owed:
-            findings.made_good += len(repairs)
-        else:
-            findings.repairs += repairs
+        findings.note(repairs, owed=owed)
 
     async def _accounts(self, findings: _Findings) -> None:
         jids = heapq.nsmallest(ACCOUNTS, (jid for jid in self._desired.accounts() if jid > self._seen))
@@ -131,7 +133,8 @@ class Reconciliation:
             return
         try:
             if await self._users.add(jid):
-                findings.repairs.append(Repair(RepairKind.ACCOUNT, jid, f"The account {jid} was missing."))
+                repair = Repair(RepairKind.ACCOUNT, jid, f"The account {jid} was missing.")
+                findings.note([repair], owed=self._uncertain())
         except StanzagateError as error:
             findings.fail(jid, error)
         findings.accounts += 1
@@ -143,3 +146,10 @@ class Reconciliation:
             if findings.broken:
                 return
             await asyncio.gather(*(step(item, findings) for item in items[start : start + PIECE]))
+
+
+def _lines(repairs: Sequence[Repair]) -> tuple[str, ...]:
+    lines = [repair.what for repair in repairs[:LINES]]
+    if len(repairs) > LINES:
+        lines.append(f"… and {len(repairs) - LINES} more.")
+    return tuple(lines)

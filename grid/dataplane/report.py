@@ -46,6 +46,7 @@ class Report:
     :ivar accounts: likewise; a large grid's accounts are looked at in turns.
     :ivar seconds: how long it took.
     :ivar complete: whether it came to its end.
+    :ivar made: one sentence for each change that was made good, at most `LINES`.
     """
 
     counts: Counter[RepairKind] = field(default_factory=Counter)
@@ -56,6 +57,7 @@ class Report:
     accounts: int = 0
     seconds: float = 0.0
     complete: bool = False
+    made: tuple[str, ...] = ()
 
     @property
     def drift(self) -> int:
