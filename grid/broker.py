@@ -41,6 +41,12 @@ FEATURES = (
     )),
 )  # fmt: skip
 
+LARGEST_PAGE = 400_000
+"""Bytes of the items of an answer; a page ends before there are more."""
+
+ITEM_BYTES = 100
+"""About as many an item has beside its payload and its id."""
+
 _PING = f"{{{ns.PING}}}ping"
 
 Handler = Callable[["Broker", Jid, Any], Awaitable[str]]
@@ -225,7 +231,7 @@ class Broker:
             found: tuple[Element, ...] = ()
         else:
             found = await self._pubsub.items(topic.name, request.ids, most=request.max_items)
-        entries = [ItemEntry(item.get("id", ""), serialise(item[0]) if len(item) else "") for item in found]
+        entries = [_entry(item) for item in found]
         part = _page(entries, request.page, self._settings.limits.result)
         self._audit.note(jid.full, "item.read", topic.name, {"items": len(part[0]), "asked": list(request.ids)[:20]})
         return answers.items(topic.name, part[0], part[1])
@@ -268,6 +274,16 @@ def _payload(item: xep0060.PublishItem) -> Element:
     return item.payload
 
 
+def _entry(item: Element) -> ItemEntry:
+    """An item as it is handed out; without its payload when that is nested too deeply: a publisher, who reaches the
+    server's pubsub directly, must not be able to keep the other items from those who read."""
+    try:
+        payload = serialise(item[0]) if len(item) else ""
+    except errors.Refusal:
+        payload = ""
+    return ItemEntry(item.get("id", ""), payload)
+
+
 def _name(topic: Topic) -> str:
     return topic.name
 
@@ -285,10 +301,24 @@ def _page(entries: list[ItemEntry], page: Page, limit: int) -> tuple[list[ItemEn
     else:
         start = places[page.after] + 1 if page.after else min(page.index or 0, len(entries))
         end = min(start + most, len(entries))
-    part = entries[start:end]
+    part = _fitting(entries[start:end], from_end=page.before is not None)
+    if page.before is not None:
+        start = end - len(part)
     if not page.asked and len(part) == len(entries):
         return part, ""
     return part, write_set(part, _id, start, len(entries))
+
+
+def _fitting(entries: list[ItemEntry], *, from_end: bool) -> list[ItemEntry]:
+    """As many as an answer can hold, but at least one; who asks gets the others with XEP-0059."""
+    size = 0
+    found: list[ItemEntry] = []
+    for entry in reversed(entries) if from_end else entries:
+        size += len(entry.payload.encode()) + 2 * len(entry.id.encode()) + ITEM_BYTES
+        if size > LARGEST_PAGE and found:
+            break
+        found.append(entry)
+    return found[::-1] if from_end else found
 
 
 def _id(entry: ItemEntry) -> str:

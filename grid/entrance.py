@@ -29,6 +29,8 @@ from grid.settings import GridSettings
 log = logging.getLogger(__name__)
 
 FOLLOWING_SECONDS = 10.0
+LARGEST_ANSWER = 450_000
+"""Bytes of an answer's content; with what stands around it, below `component.base.link.LARGEST`."""
 
 
 class Request:
@@ -49,7 +51,12 @@ class Request:
         self.kind = "unread"
 
     def answer(self, content: str) -> None:
-        """Answer with a result."""
+        """Answer with a result.
+
+        :raises Refusal: resource-constraint: it is larger than a server takes from a component.
+        """
+        if len(content) > LARGEST_ANSWER // 4 and len(content.encode()) > LARGEST_ANSWER:
+            raise errors.resource_constraint("The result is too large; ask for less of it (XEP-0059).")
         write = delegation.wrap_answer if self.broker else result
         self._link.send(write(self._outer, content))
 
@@ -137,6 +144,7 @@ class Entrance:
     async def _serve(self, request: Request) -> None:
         try:
             content, following = await self._content(request)
+            request.answer(content)
         except Refusal as refusal:
             self._refuse(request, refusal)
         except NotConfirmed as error:
@@ -152,7 +160,6 @@ class Entrance:
             self._refuse(request, errors.later())
         else:
             self.outcomes[request.kind, "result"] += 1
-            request.answer(content)
             for payload in following:
                 self._follow(request.jid, payload)
 

@@ -17,6 +17,9 @@ from grid.protocol.answers import provider_presence
 from grid.sessions import Sessions
 from grid.topics import Topics
 
+MOST_NAMES = 1000
+"""Topics that a presence names; of a provider of more, discovery tells the others."""
+
 
 class Providers:
     """Tells of providers that come and go."""
@@ -55,5 +58,5 @@ class Providers:
     def _tell(self, provider: str, names: list[str], jid: Jid, there: bool) -> None:
         kind = "" if there else " type='unavailable'"
         sender = f"{escape_local(provider)}@{self._link.jid}/grid"
-        content = provider_presence(provider, names)
+        content = provider_presence(provider, names[:MOST_NAMES])
         self._link.send(f"<presence from='{quote(sender)}' to='{quote(jid.full)}'{kind}>{content}</presence>")

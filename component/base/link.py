@@ -39,6 +39,13 @@ QUIET = 0.25
 WATCH = 30.0
 """Seconds after which a link looks whether its server is still alive."""
 
+LARGEST = 500_000
+"""Bytes of a stanza. Prosody ends the stream of a component that sends more than 512 KiB in one (its
+`component_stanza_size_limit`), and everybody's requests with it."""
+
+ROOM = 10_000
+"""Bytes of a request beside its payload, at most: two addresses of 3,071 and an id."""
+
 QUEUE_LIMIT = 10_000
 QUEUE_BYTES = 16 * 1024 * 1024
 PENDING_LIMIT = 100_000
@@ -64,6 +71,7 @@ class LinkCounters:
     attached: int = 0
     lost: int = 0
     queued_dropped: int = 0
+    too_large: int = 0
 
 
 class Link:
@@ -220,9 +228,14 @@ class Link:
     def send(self, stanza: str) -> None:
         """Send a serialised stanza, or keep it while the server is away (the newest `QUEUE_LIMIT` are kept).
 
-        :param stanza: one complete element without namespace declaration of its own.
+        :param stanza: one complete element without namespace declaration of its own; one of more than `LARGEST` bytes
+            is dropped, because it would end the stream.
         """
         data = stanza.encode()
+        if len(data) > LARGEST:
+            self.counters.too_large += 1
+            log.error("%s: a stanza of %d bytes was not sent; %d is the limit.", self.name, len(data), LARGEST)
+            return
         if self.attached.is_set():
             self.stream.write(data)
             return
@@ -250,6 +263,9 @@ class Link:
         if len(self.requests) >= PENDING_LIMIT:
             on_answer(Answer.OVERLOAD)
             return
+        if len(payload) > LARGEST // 2 and len(payload.encode()) > LARGEST - ROOM:
+            on_answer(Answer.OVERLOAD)
+            return
         request_id = self.requests.add(to, on_answer, timeout)
         self.send(f"<iq type='{kind}' id='{request_id}' from='{quote(sender)}' to='{quote(to)}'>{payload}</iq>")
 
@@ -271,6 +287,8 @@ class Link:
 
         self.request(to, payload, on_answer, timeout=timeout, sender=sender or self.jid, kind=kind)
         answer = await answered
+        if answer is Answer.OVERLOAD:
+            raise NoAnswer(f"{to} was not asked: too many requests are outstanding, or this one is too large.")
         if isinstance(answer, Answer):
             raise NoAnswer(f"{to} did not answer within {timeout:g} s.")
         if answer.get("type") == "error":

@@ -291,10 +291,10 @@ async def test_the_queue_is_bounded_in_bytes_too(served: tuple[FakeServer, Tasks
     server, tasks = served
     await server.stop()
     link = attach(server, tasks)
-    for _ in range(40):
-        link.send(f"<message>{'x' * 1_000_000}</message>")
-    assert link.queued <= 16
-    assert link.counters.queued_dropped == 40 - link.queued
+    for _ in range(80):
+        link.send(f"<message>{'x' * 450_000}</message>")
+    assert link.queued <= 37
+    assert link.counters.queued_dropped == 80 - link.queued
 
 
 async def test_too_many_requests_at_once_are_refused(
