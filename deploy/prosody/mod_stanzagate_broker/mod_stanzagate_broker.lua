@@ -21,6 +21,7 @@ local core_post_stanza = prosody.core_post_stanza;
 local hosts, host = prosody.hosts, module.host;
 
 local note = module:require "mod_stanzagate/journal".note;
+local is_heavy = module:require "mod_stanzagate_grid/weight".is_heavy;
 
 local above_all = 100000; -- mod_firewall, the highest of the others, hooks at 1000
 local xmlns_pubsub = "http://jabber.org/protocol/pubsub";
@@ -37,7 +38,7 @@ end
 local component = component_option();
 local grids = module:shared("/*/stanzagate/grids"); -- broker → what mod_stanzagate_grid offers
 local counters = { published = 0, delegated = 0, dropped = 0, discarded = 0 };
-local reasons = { "forbidden", "quiet", "nobody", "away", "late", "overload", "unclear", "crashed", "lost" };
+local reasons = { "forbidden", "quiet", "nobody", "away", "late", "overload", "unclear", "crashed", "lost", "heavy" };
 local refused = {};
 for _, reason in ipairs(reasons) do refused[reason] = 0; end
 local link, delegation;
@@ -51,6 +52,7 @@ local errors = {
 	["overload"] = { "wait", "resource-constraint" };
 	["unclear"] = { "wait", "internal-server-error" };
 	["crashed"] = { "wait", "internal-server-error" };
+	["heavy"] = { "modify", "policy-violation" };
 };
 
 local function deliver(stanza)
@@ -129,6 +131,9 @@ local function front(event)
 		return true;
 	elseif believed then
 		return nil;
+	elseif is_heavy(stanza) then
+		fail(stanza, "heavy");
+		return true;
 	elseif stanza.attr.to ~= host then
 		fail(stanza, "nobody");
 		return true;

@@ -58,7 +58,7 @@ local log_only = mode_option();
 -- State
 
 local counters = { passed = 0, bypassed = 0, discarded = 0 };
-local reasons = { "forbidden", "quiet", "answer", "lost", "revoked", "crashed" };
+local reasons = { "forbidden", "quiet", "answer", "lost", "revoked", "crashed", "heavy" };
 local refused = {};
 for _, reason in ipairs(reasons) do refused[reason] = 0; end
 
@@ -73,6 +73,7 @@ local errors = { -- by why a stanza is refused; others are dropped
 	["forbidden"] = { "auth", "forbidden" };
 	["quiet"] = { "auth", "not-authorized" };
 	["stranger"] = { "cancel", "service-unavailable" }; -- as if there was no such account
+	["heavy"] = { "modify", "policy-violation" };
 	["crashed"] = { "wait", "internal-server-error" };
 };
 
@@ -111,7 +112,7 @@ local ledger = ledger_library.new {
 };
 local reach = module:require "reach".new {
 	host = host, component = component, broker = broker, ledger = ledger, events = module:require "events",
-	is_lost = ledger_library.is_lost,
+	is_lost = ledger_library.is_lost, is_heavy = module:require "weight".is_heavy,
 };
 local admission = module:require "admission".new {
 	host = host, ledger = ledger, fingerprint_of = sessions_library.fingerprint_of, is_open = is_open, note = note,
@@ -141,6 +142,7 @@ local function guarded(ask)
 end
 
 local sent, arriving, departing = guarded(reach.sent), guarded(reach.arriving), guarded(reach.departing);
+local weighed = guarded(reach.weighed);
 
 local function leaving(stanza, session)
 	if speaking then return stanza; end
@@ -300,12 +302,14 @@ module:hook_global("user-deleted", protected(function (event)
 end));
 admission:watch(above_all);
 
--- The server speaks in a node's name to other hosts of its own, too.
+-- The server speaks in a node's name to other hosts of its own, too. At the controller's it is only looked whether a
+-- stanza can be handed over: users of other hosts and other servers reach it.
 local function watch_host(name)
-	if name == host or name == component or name == broker or not hosts[name] then return; end
+	if name == host or name == broker or not hosts[name] then return; end
+	local handler = name == component and weighed or departing;
 	for _, kind in ipairs { "iq", "message", "presence" } do
 		for _, target in ipairs { "full", "bare", "host" } do
-			module:hook_object_event(hosts[name].events, kind .. "/" .. target, departing, above_all + 1);
+			module:hook_object_event(hosts[name].events, kind .. "/" .. target, handler, above_all + 1);
 		end
 	end
 end

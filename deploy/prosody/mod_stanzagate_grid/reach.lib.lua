@@ -16,7 +16,8 @@ local xmlns_pubsub = "http://jabber.org/protocol/pubsub";
 local reach = {};
 local reach_mt = { __index = reach };
 
--- `host`, `component`, `broker`: domains. `ledger`; the libraries `events` and `is_lost` of that of the ledger.
+-- `host`, `component`, `broker`: domains. `ledger`; the libraries `events` and `is_lost` of that of the ledger;
+-- `is_heavy` of `weight`.
 local function new(parts)
 	return setmetatable(parts, reach_mt);
 end
@@ -41,6 +42,7 @@ end
 
 -- What a client of this host sends.
 function reach:sent(origin, stanza)
+	if self.is_heavy(stanza) then return "heavy"; end
 	local why = self:restriction(origin, origin.username);
 	if not why then return nil; end
 	local to = stanza.attr.to;
@@ -82,6 +84,11 @@ function reach:departing(origin, stanza)
 	local sender, domain = jid_split(from);
 	if domain ~= self.host or not sender then return nil; end
 	return self:restriction(origin, sender);
+end
+
+-- What arrives at the controller, from whomever.
+function reach:weighed(_, stanza)
+	return self.is_heavy(stanza) and "heavy" or nil;
 end
 
 -- "lost" if a stanza has an event of a topic that the node has lost.
