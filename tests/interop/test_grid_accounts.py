@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
@@ -145,7 +146,9 @@ def chain(who: Identity) -> str:
 
 async def test_approval_by_rule_limits_and_automatic_disabling(server: Sandbox, tmp_path: Path) -> None:
     """A controller of another configuration."""
-    rules = [{"pattern": "sensor*@grid.test", "group": "sensors"}]
+    pem = Path(server.info["node_ca"]).read_text()
+    issuer = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    rules = [{"issuer": issuer, "pattern": "sensor*@grid.test", "group": "sensors"}]
     limits = {"requests": "5/s", "disable_after": 20}
     async with own_grid(server, tmp_path, auto_approve=rules, limits=limits) as world:
         sensor, other = await world.issued(f"{fresh('sensor')}@grid.test"), await world.issued()

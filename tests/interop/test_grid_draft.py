@@ -150,6 +150,8 @@ async def test_capabilities_and_topics(cast: Cast) -> None:
     assert refused(await ask(node, "login.request")) == ("", "")
     for family in Family:
         listed = (await ask(node, "capabilities.request", family))[0]
+        for entry in [item for item in listed[0] if texts(item, "name")[0].removesuffix("-1.0") not in LISTED]:
+            listed[0].remove(entry)  # a topic of another test that everybody may ask for
         assert _sorted(canonical(listed)) == _sorted(shown("capabilities.response", family))
 
     for name in ("init-publish.request", "subscribe.request"):
