@@ -4,7 +4,9 @@ plugin is there, and what the server did before it still does. And the plugin is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,9 +16,12 @@ import pytest
 
 from component.base import ns
 from component.base.errors import StanzagateError
+from grid.ns import PUBSUB
+from stanzagate.config import load
 from stanzagate.plugin import ejabberd_code
+from stanzagate.sandbox.accounts import Account
 from stanzagate.sandbox.parts import until_ready
-from stanzagate.sandbox.seed import VERSION
+from stanzagate.sandbox.seed import VERSION, seed_accounts
 from stanzagate.sandbox.wire import ask, attach, client_offer
 
 from .cast import FORBIDDEN, GRID, PASSED
@@ -60,7 +65,7 @@ acme: {{auto: false}}
 acl:
   admin: {{user: [operator@cpe.isp.test]}}
 access_rules:
-  configure: {{allow: admin}}
+  configure: [{{allow: admin}}{controller}]
 listen:
   -
     module: ejabberd_c2s
@@ -84,11 +89,16 @@ include_config_file: {deployment}/ejabberd/stanzagate.yml
 
 
 @contextmanager
-def existing_server(kind: str, folder: Path, deployment: Path, c2s: int, component: int) -> Iterator[None]:
+def existing_server(
+    kind: str, folder: Path, deployment: Path, c2s: int, component: int, *, grid: bool = False
+) -> Iterator[None]:
     template, name = {"prosody": (PROSODY, "prosody.cfg.lua"), "ejabberd": (EJABBERD, "ejabberd.yml")}[kind]
     (folder / "data").mkdir(parents=True)
     config = folder / name
-    config.write_text(template.format(folder=folder, deployment=deployment, c2s=c2s, component=component))
+    allowed = ", {allow: stanzagate_controller}" if grid else ""  # as NEXT-STEPS.txt says
+    config.write_text(
+        template.format(folder=folder, deployment=deployment, c2s=c2s, component=component, controller=allowed)
+    )
     if kind == "prosody":
         command = ["prosody", *(["--root"] if os.geteuid() == 0 else []), "-F", "--config", str(config)]
     else:
@@ -112,7 +122,7 @@ def existing_server(kind: str, folder: Path, deployment: Path, c2s: int, compone
 async def test_an_existing_server_takes_the_snippet(
     tmp_path: Path, kind: str, grid: tuple[str, ...], plugin: tuple[str, ...]
 ) -> None:
-    deployment, component, c2s = tmp_path / "deployment", free_port(), free_port()
+    deployment, component, c2s = tmp_path / "deployment", two_free_ports(), free_port()
     written = stanzagate(
         "init", str(deployment), "--server", kind, "--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test",
         "--component-port", str(component), *grid, *plugin,
@@ -120,7 +130,7 @@ async def test_an_existing_server_takes_the_snippet(
     assert written.returncode == 0, written.stderr
     assert stanzagate("check-config", str(deployment / "stanzagate.yaml")).returncode == 0
     secret = (deployment / "gate.secret").read_text().strip()
-    with existing_server(kind, tmp_path / "server", deployment, c2s, component):
+    with existing_server(kind, tmp_path / "server", deployment, c2s, component, grid=bool(grid)):
         stream = await until_ready(
             kind,
             lambda: attach(HOST, component, "cr.cpe.isp.test", secret),
@@ -150,6 +160,37 @@ async def test_an_existing_server_takes_the_snippet(
             assert offer.tls_required
             assert "SCRAM-SHA-1" in offer.mechanisms
             assert not offer.mechanisms & {"PLAIN", "X-OAUTH2"}
+        if grid:
+            await the_controller_can_work(deployment, component + (kind == "ejabberd"))
+
+
+def two_free_ports() -> int:
+    """The first of two ports, one after the other; ejabberd has one for each component."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
+            probe.bind((HOST, port + 1))
+            return port
+
+
+async def the_controller_can_work(deployment: Path, port: int) -> None:
+    """The plugin believes it and enforces; it may make topics, and accounts of nodes."""
+    config = load(deployment / "stanzagate.yaml").grid
+    assert config is not None and config.component_port == port
+    frame = f"from='{config.jid}' to"
+    form = "<x xmlns='jabber:x:data' type='submit'/>"
+    async with await attach(HOST, port, config.jid, config.secret.read()) as stream:
+        await seed_accounts(stream, config.jid, [Account("sensor1@grid.isp.test", "sesam")])
+        answers = await ask(
+            stream,
+            {
+                "status": f"<iq type='get' id='status' {frame}='{config.host}'><status xmlns='{ns.POLICY}'/></iq>",
+                "topic": f"<iq type='set' id='topic' {frame}='{config.pubsub}'><pubsub xmlns='{PUBSUB}'>"
+                f"<create node='IODEF-1.0'/><configure>{form}</configure></pubsub></iq>",
+            },
+        )
+    assert answers["topic"].get("type") == "result"
+    assert answers["status"][0].get("mode") == "enforce"
 
 
 def question(identifier: str, name: str, namespace: str) -> str:

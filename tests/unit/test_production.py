@@ -18,7 +18,7 @@ from component.base.pluginstatus import Guard
 from stanzagate import production
 from stanzagate.cli.init import init
 from stanzagate.config import ServerKind, load
-from stanzagate.plugin import Mode, Plugin, sources
+from stanzagate.plugin import MODULES, Mode, Plugin, sources
 from stanzagate.production import Choices, write
 
 ARGUMENTS = ("--cpe-domain", "cpe.isp.test", "--acs-domain", "acs.isp.test", "--acs-domain", "acs2.isp.test")
@@ -42,8 +42,15 @@ def test_everything_is_written_and_the_configuration_is_valid(
     assert (config.server.kind, config.gate.jid, config.gate.guarded_hosts) == (
         kind, "cr.cpe.isp.test", ("cpe.isp.test",),
     )  # fmt: skip
-    assert config.gate.secret.read() in (tmp_path / snippet(kind)).read_text()
-    assert ("node-ca.pem" in written.files) == (grid is not None)
+    text = (tmp_path / snippet(kind)).read_text()
+    assert config.gate.secret.read() in text
+    assert ("node-ca.pem" in written.files) == ("grid.secret" in written.files) == (grid is not None)
+    assert (config.grid is None) == (grid is None) == ("controller." not in text)
+    if config.grid is not None:
+        assert (config.grid.jid, config.grid.host) == ("controller.grid.isp.test", grid)
+        assert config.grid.component_port == {"prosody": 5347, "ejabberd": 5348}[kind]
+        assert config.grid.secret.read() in text
+        assert config.grid.node_ca_key == tmp_path / "node-ca.key"
 
 
 def snippet(kind: ServerKind) -> str:
@@ -57,9 +64,12 @@ def test_secrets_are_private_and_never_shown(tmp_path: Path, kind: ServerKind) -
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if stat.S_IMODE(path.stat().st_mode) == 0o600
     }
     keys = {name for name in written.files if name.endswith(".key")}
-    assert private == keys | {"gate.secret", "ops.token", snippet(kind)}
+    secrets = {"gate.secret", "grid.secret", "ops.token"}
+    assert private == keys | secrets | {snippet(kind)}
     shown = written.next_steps + (tmp_path / "stanzagate.yaml").read_text()
-    assert not any((tmp_path / name).read_text().strip() in shown for name in ("gate.secret", "ops.token"))
+    assert not any((tmp_path / name).read_text().strip() in shown for name in secrets)
+    chown = next(line for line in written.next_steps.splitlines() if "chown" in line)
+    assert set(chown.split()[2:]) == {f"{tmp_path}/{name}" for name in secrets | {"node-ca.key"}}
 
 
 @pytest.mark.parametrize("kind", list(ServerKind))
@@ -71,6 +81,26 @@ def test_the_plugin_is_written_whole_and_told_what_to_do(tmp_path: Path, kind: S
     assert text.count("mod_stanzagate:" if kind is ServerKind.EJABBERD else '"stanzagate"') == 1
     assert all(f'"{word}"' in text for word in ("log-only", "everything", "cr.cpe.isp.test"))
     assert load(tmp_path / "stanzagate.yaml").gate.guard is Guard.EVERYTHING
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("grid", ["grid.isp.test", None])
+def test_the_next_steps_tell_of_the_grid_where_there_is_one(
+    tmp_path: Path, kind: ServerKind, grid: str | None
+) -> None:
+    steps = write(choices(tmp_path, kind, grid)).next_steps
+    wanted = [
+        "node approve",
+        "node add",
+        "ca issue",
+        "access permit",
+        '"grid":"attached"',
+        '"grid.isp.test":"enforce"',
+    ]
+    if kind is ServerKind.PROSODY:
+        wanted += [f"modules/{name} {tmp_path}/prosody/{name}/*" for name in MODULES[1:]]
+        assert f"modules/{MODULES[0]} {tmp_path}/prosody/{MODULES[0]}/*" in steps
+    assert [text in steps for text in wanted] == [grid is not None] * len(wanted)
 
 
 @pytest.mark.parametrize("mode", list(Mode))
