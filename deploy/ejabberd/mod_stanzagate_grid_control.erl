@@ -78,7 +78,7 @@ numbers(#{host := Host, questions := Questions} = Guard, #{sessions := Sessions,
 
 refusals(Guard) ->
     [{Reason, mod_stanzagate_guard:counted(Guard, Reason)}
-     || Reason <- [forbidden, quiet, answer, lost, revoked, 'not-attached', overload, crashed]].
+     || Reason <- [forbidden, quiet, answer, lost, revoked, 'not-attached', overload, crashed, heavy]].
 
 %% @doc The figures of a host, to be read by the administrator.
 -spec shown(binary()) -> [{string(), binary()}].

@@ -17,7 +17,7 @@
 -include("xmpp.hrl").
 
 -type guard() :: mod_stanzagate_grid_guard:guard().
--type reason() :: forbidden | quiet | 'not-attached' | overload | crashed | absent | lost | revoked.
+-type reason() :: forbidden | quiet | 'not-attached' | overload | crashed | absent | lost | revoked | heavy.
 
 -define(IS_STANZA(Packet), (is_record(Packet, iq) orelse is_record(Packet, message) orelse is_record(Packet, presence))).
 
@@ -26,7 +26,13 @@
 %% @doc What a client of the host sends: the hook user_send_packet.
 -spec send({stanza() | drop, ejabberd_c2s:state()}) -> {stanza() | drop, ejabberd_c2s:state()} | {stop, tuple()}.
 send({Packet, #{lserver := Host} = State} = Acc) when ?IS_STANZA(Packet) ->
-    Look = fun() -> outgoing(mod_stanzagate_grid_guard:find(Host), Packet) end,
+    Look = fun() ->
+                   Guard = mod_stanzagate_grid_guard:find(Host),
+                   case weighed(Guard, Packet) of
+                       drop -> drop;
+                       _ -> outgoing(Guard, Packet)
+                   end
+           end,
     case guarded(Look, Packet) of
         Packet -> Acc;
         _ -> {stop, {drop, State}}
@@ -118,9 +124,21 @@ routed(_, To, Packet) ->
     arriving(To, Packet).
 
 arriving({broker, Host}, Packet) ->
-    mod_stanzagate_grid_front:arriving(mod_stanzagate_grid_guard:find(Host), Packet);
+    Guard = mod_stanzagate_grid_guard:find(Host),
+    case place(xmpp:get_from(Packet)) =/= {component, Host} andalso weighed(Guard, Packet) of
+        drop -> drop;
+        _ -> mod_stanzagate_grid_front:arriving(Guard, Packet)
+    end;
+arriving({component, Host}, Packet) ->
+    weighed(mod_stanzagate_grid_guard:find(Host), Packet);
 arriving(_, Packet) ->
     Packet.
+
+weighed(Guard, Packet) ->
+    case mod_stanzagate_grid_weight:is_heavy(Packet) of
+        true -> refused(Guard, heavy, Packet);
+        false -> Packet
+    end.
 
 %% That an account has gone its contacts may know, but no more: the client itself has been refused before.
 departing(Guard, #presence{type = unavailable, from = From, to = To, meta = Meta} = Packet) ->
@@ -285,6 +303,7 @@ condition(quiet) -> xmpp:err_not_authorized();
 condition('not-attached') -> xmpp:err_remote_server_timeout();
 condition(overload) -> xmpp:err_resource_constraint();
 condition(absent) -> xmpp:err_service_unavailable();    % as to an account that is not there
+condition(heavy) -> xmpp:err_policy_violation();
 condition(crashed) -> xmpp:err_internal_server_error().
 
 bare_of_payload(#iq{} = IQ) -> IQ#iq{sub_els = [], meta = #{}};

@@ -26,7 +26,7 @@
 -define(COUNTED, #{hits => 1, asked => 2, allowed => 3, denied => 4, passed => 5, bypassed => 6, evicted => 7,
                    discarded => 8, forbidden => 9, 'bad-request' => 10, 'not-attached' => 11, 'no-decision' => 12,
                    overload => 13, crashed => 14, answer => 15, quiet => 16, revoked => 17, lost => 18,
-                   delegated => 19}).    % what comes after answer happens on grid hosts only
+                   delegated => 19, heavy => 20}).    % what comes after answer happens on grid hosts only
 
 %% @doc Set up a guard. What waits, and what was counted, is taken over from one that failed.
 -spec make(binary(), gen_mod:opts(), map()) -> guard().

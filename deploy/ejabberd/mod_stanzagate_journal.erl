@@ -10,7 +10,8 @@
 -define(LINES, 10).    % a minute
 %% Each kind has the minute of its last line, and behind it the number of lines in that minute.
 -define(KINDS, #{forbidden => 1, 'bad-request' => 3, 'not-attached' => 5, 'no-decision' => 7, overload => 9,
-                 crashed => 11, answer => 13, disbelieved => 15, failed => 17, quiet => 19, revoked => 21, lost => 23}).
+                 crashed => 11, answer => 13, disbelieved => 15, failed => 17, quiet => 19, revoked => 21, lost => 23,
+                 heavy => 25}).
 
 -opaque journal() :: atomics:atomics_ref().
 -type guard() :: #{host := binary(), journal := journal(), _ => _}.    % of devices or of a grid host
