@@ -94,7 +94,7 @@ class Programmer:
         self._turns: dict[str, tuple[asyncio.Lock, list[None]]] = {}
         self._reconciling = asyncio.Lock()
         self._reconciliation = Reconciliation(
-            pubsub, users, desired, self._repair, self.owed, lambda: self.uncertain, clock
+            pubsub, users, desired, self._repair, self.owed, self.owed_nodes, lambda: self.uncertain, clock
         )
         self._wake = asyncio.Event()
         self._overdue = True

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from component.base.errors import StanzagateError, Unreachable
@@ -54,6 +54,7 @@ class Reconciliation:
 
     :param converge: makes one topic right.
     :param owed: topics with changes that could not be made yet; to make them is no repair.
+    :param owed_nodes: nodes likewise.
     :param uncertain: whether there may be such changes of any topic or account: the last run of the controller ended
         before it could have made them.
     :param clock: seconds.
@@ -66,6 +67,7 @@ class Reconciliation:
         desired: Desired,
         converge: Converge,
         owed: set[str],
+        owed_nodes: Container[str],
         uncertain: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,6 +76,7 @@ class Reconciliation:
         self._desired = desired
         self._converge = converge
         self._owed = owed
+        self._owed_nodes = owed_nodes
         self._uncertain = uncertain
         self._clock = clock
         self._seen = ""  # the last account that was looked at
@@ -134,7 +137,7 @@ class Reconciliation:
         try:
             if await self._users.add(jid):
                 repair = Repair(RepairKind.ACCOUNT, jid, f"The account {jid} was missing.")
-                findings.note([repair], owed=self._uncertain())
+                findings.note([repair], owed=jid in self._owed_nodes or self._uncertain())
         except StanzagateError as error:
             findings.fail(jid, error)
         findings.accounts += 1
