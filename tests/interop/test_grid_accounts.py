@@ -140,15 +140,25 @@ def proved(who: Identity, nonce: str, jid: str) -> str:
 def chain(who: Identity) -> str:
     """A node's certificate as it is sent."""
     assert who.cert is not None
-    text = who.cert.read_text()
-    return base64.b64encode(ssl.PEM_cert_to_DER_cert(text[: text.index("-----END") + 25].strip() + "\n")).decode()
+    return base64.b64encode(der(who.cert)).decode()
+
+
+def der(certificate: Path) -> bytes:
+    """The first certificate of a file."""
+    text = certificate.read_text()
+    return ssl.PEM_cert_to_DER_cert(text[: text.index("-----END") + 25].strip() + "\n")
+
+
+def fingerprint(certificate: Path) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(der(certificate)).hexdigest()
 
 
 async def test_approval_by_rule_limits_and_automatic_disabling(server: Sandbox, tmp_path: Path) -> None:
     """A controller of another configuration."""
-    pem = Path(server.info["node_ca"]).read_text()
-    issuer = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-    rules = [{"issuer": issuer, "pattern": "sensor*@grid.test", "group": "sensors"}]
+    rules = [
+        {"issuer": fingerprint(Path(server.info["node_ca"])), "pattern": "sensor*@grid.test", "group": "sensors"}
+    ]
     limits = {"requests": "5/s", "disable_after": 20}
     async with own_grid(server, tmp_path, auto_approve=rules, limits=limits) as world:
         sensor, other = await world.issued(f"{fresh('sensor')}@grid.test"), await world.issued()
