@@ -80,7 +80,9 @@ def bare_of(jid: str) -> str:
 def configuration(topic: Topic) -> dict[str, str]:
     """The configuration that a topic's node has to have (XEP-0060 §16.4.4), by name without ``pubsub#``.
 
-    Servers ignore the fields that they do not know.
+    Servers ignore the fields that they do not know. ``notify_retract`` stays as the server has it: switched off,
+    Prosody tells nobody of a retraction, whatever the request wants; switched on, ejabberd tells of every item that
+    makes room for a newer one, so there our configuration has it off by default.
     """
     return {
         "title": topic.title or topic.name,
@@ -96,7 +98,6 @@ def configuration(topic: Topic) -> dict[str, str]:
         "presence_based_delivery": "0",
         "notify_config": "0",
         "notify_delete": "0",
-        "notify_retract": "0",
         "notify_sub": "0",
         "purge_offline": "0",
     }

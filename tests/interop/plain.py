@@ -288,10 +288,15 @@ async def received(client: Requester, topic: str, *expected: str) -> None:
     assert events(client, topic) == list(expected)
 
 
-def form(**fields: str) -> str:
-    """A form that configures a node."""
+def options(**fields: str) -> str:
+    """What a publisher says of the node that it publishes to (XEP-0060 §7.1.5)."""
+    return f"<publish-options>{form(f'{PUBSUB}#publish-options', **fields)}</publish-options>"
+
+
+def form(of: str = CONFIG, **fields: str) -> str:
+    """A form that configures a node, or one of another FORM_TYPE."""
     values = "".join(f"<field var='pubsub#{name}'><value>{value}</value></field>" for name, value in fields.items())
-    head = f"<field var='FORM_TYPE' type='hidden'><value>{CONFIG}</value></field>"
+    head = f"<field var='FORM_TYPE' type='hidden'><value>{of}</value></field>"
     return f"<x xmlns='{DATA}' type='submit'>{head}{values}</x>"
 
 

@@ -25,10 +25,10 @@ from tests.interop.plain import (
     ask,
     bare,
     events,
-    form,
     ids,
     info,
     items,
+    options,
     publish,
     received,
     refusal,
@@ -47,7 +47,7 @@ pytestmark = pytest.mark.timeout(60)
 
 async def pouring(play: Scene, count: int) -> list[str]:
     """Publish items as fast as they are answered, until one is refused; the ids of those that were taken."""
-    taken = []
+    taken: list[str] = []
     for number in range(count):
         answer = await publish(play.publisher, play.topic, f"p{number}")
         if refusal(answer) != FINE:
@@ -73,9 +73,8 @@ async def test_a_publisher_is_refused_in_the_middle_of_publishing(sandbox: Sandb
         taken = await poured(play, play.desk.permit(me, "publish", name, "forbid"))
         for number in range(20):
             assert refusal(await publish(play.publisher, name, f"after-{number}"))[0] in ("auth", "cancel")
-        options = f"<publish-options>{form(persist_items='1')}</publish-options>"
         item = f"<publish node='{name}'><item id='after-x'>{INCIDENT}</item></publish>"
-        assert refusal(await ask(play.publisher, item + options))[0] in ("auth", "cancel")
+        assert refusal(await ask(play.publisher, item + options(persist_items="1")))[0] in ("auth", "cancel")
         await received(play.subscriber, name, *taken)
         assert ids(await items(play.subscriber, name)) == taken[-256:]
 
