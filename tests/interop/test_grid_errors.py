@@ -6,10 +6,12 @@ import contextlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from grid import ns
+from stanzagate.pki import Authority
 from stanzagate.sandbox.wire import StreamFailed
 from tests.interop.clients import read_answer
 from tests.interop.conftest import Sandbox
@@ -139,17 +141,30 @@ async def test_no_such_capability_topic_or_provider(world: World) -> None:
         assert refused(await node.subscribe("None")) == NOT_FOUND
 
 
-async def test_names_that_are_taken(world: World) -> None:
-    """Registered already; and bound to another certificate, which is an alert."""
+async def test_names_that_are_taken(world: World, tmp_path: Path) -> None:
+    """Registered already; and bound to another certificate, which is an alert, in the record and as a metric."""
     owner = await world.issued()
-    thief = await world.issued(owner.jid)  # by mistake, or a second device with the same name
     await world.call("POST", "nodes", jid=owner.jid)
     async with world.online(owner, external=True) as node:
         assert texts(await node.ask(account("register")), "value") == ["approved"]
         assert await node.refusal(account("register")) == CONFLICT
-        # a certificate that we have issued ourselves is bound at once: it renews the older one
-        async with world.online(thief, "two", external=True) as other:
-            assert await other.refusal(account("login")) == ANSWERED
+        renewed = await world.issued(owner.jid)  # by ourselves, so it is bound at once
+        async with world.online(renewed, "two", external=True) as again:
+            assert await again.refusal(account("login")) == ANSWERED
+        alerts = 'stanzagate_grid_alerts_total{kind="certificate-mismatch"}'
+        before = await world.metric(alerts)
+        cert, key = tmp_path / "node.crt", tmp_path / "node.key"
+        Authority.load(Path(world.sandbox.info["node_ca"]), world.sandbox.folder / "node-ca.key").node(
+            owner.jid
+        ).write(cert, key)
+        async with world.online(Identity(owner.jid, cert=cert, key=key), "three", external=True) as thief:
+            for content in (account("register"), account("login"), LIST):
+                assert await thief.refusal(content) == CONFLICT
+            for content, to in LISTS[1:]:
+                assert await thief.refusal(content, to=to) == CONFLICT
+        assert (await world.recorded("alert.certificate-mismatch", owner.jid))["subject"] == owner.jid
+        assert await world.metric(alerts) > before
+        assert await node.refusal(account("login")) == ANSWERED
 
 
 async def test_what_is_offered_nowhere(world: World) -> None:
