@@ -118,6 +118,8 @@ class Effects:
 
     async def _programme(self, jid: str, change: NodeChange) -> None:
         await self._programmer.node(jid, before=change.before, password=change.password)
+        if change.password:
+            await self._plugin.settle()  # it is kept nowhere else
 
     async def _end(self, jid: str, change: NodeChange) -> None:
         if change.before is not None:

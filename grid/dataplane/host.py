@@ -130,6 +130,16 @@ class PluginHost:
             self._host.hurry()
             raise self._silent(error.message.rstrip(".")) from None
 
+    async def settle(self) -> None:
+        """Have the server write to its disk what it was told, as far as the plugin can.
+
+        ejabberd's database would keep it in memory for seconds, and lose it when it is killed.
+
+        :raises StanzagateError: it did not confirm.
+        """
+        if self._known is not None:
+            await self.tell(f"<changes xmlns='{ns.POLICY}' epoch='{self._known}'/>")
+
     async def tell(self, payload: str) -> None:
         """Tell it something that concerns sessions only, and is not kept.
 

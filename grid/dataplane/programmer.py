@@ -36,6 +36,9 @@ other, and would make batches wait for each other."""
 SHOWN = 5
 """So many findings of a reconciliation are logged; the report has them all."""
 
+UNSURE_SECONDS = 15.0
+"""A server that is killed loses what it was told last: ejabberd's database writes to its file after seconds."""
+
 RETRY_SECONDS = 5.0
 INTERVAL = 300.0
 
@@ -93,9 +96,10 @@ class Programmer:
         self._bound = asyncio.Semaphore(at_once)
         self._turns: dict[str, tuple[asyncio.Lock, list[None]]] = {}
         self._reconciling = asyncio.Lock()
-        self._reconciliation = Reconciliation(
-            pubsub, users, desired, self._repair, self.owed, self.owed_nodes, lambda: self.uncertain, clock
-        )
+        self._reconciliation = Reconciliation(pubsub, users, desired, self._repair, self._is_owed, clock)
+        self._clock = clock
+        self._made: dict[str, float] = {}  # topics and nodes, by the time when they were last made right
+        self._unsure: set[str] = set()  # those of which the server may have lost that
         self._wake = asyncio.Event()
         self._overdue = True
         pubsub.link.watchers.append(self._attached_or_lost)
@@ -140,6 +144,7 @@ class Programmer:
             failed[0].details += tuple(str(error) for error in failed[1:])
             raise failed[0]
         self.owed_nodes.pop(jid, None)
+        self._note_made(jid)
 
     async def reconcile(self) -> Report:
         """Compare everything with the server, and put right what differs.
@@ -148,7 +153,9 @@ class Programmer:
         """
         async with self._reconciling:
             report = self.last = await self._reconciliation.run()
-            self.uncertain = self.uncertain and not (report.complete and not report.failed)
+            if report.complete and not report.failed:
+                self.uncertain = False
+                self._unsure.clear()
         if report.drift or report.failed:
             found = "; ".join([*report.lines, *report.failed][:SHOWN])
             log.warning("Reconciliation: %d put right, %d failed: %s", report.drift, len(report.failed), found)
@@ -176,6 +183,9 @@ class Programmer:
                 self._overdue = self._overdue or not urgent or delay >= self._interval
                 delay = min(2 * delay, self._interval) if urgent else RETRY_SECONDS
 
+    def _is_owed(self, what: str) -> bool:
+        return self.uncertain or what in self.owed or what in self.owed_nodes or what in self._unsure
+
     @property
     def idle(self) -> bool:
         """Whether the server has everything that it was to have, as far as is known."""
@@ -188,6 +198,8 @@ class Programmer:
             await self._shaper.converge(name, only, repairs)
         if only is None:
             self.owed.discard(name)
+        if repairs is None:
+            self._note_made(name)
 
     async def _repair(self, name: str, repairs: list[Repair]) -> None:
         try:
@@ -258,8 +270,17 @@ class Programmer:
             with contextlib.suppress(StanzagateError):
                 await self._node(jid, before, password)
 
+    def _note_made(self, what: str) -> None:
+        now = self._clock()
+        self._made.pop(what, None)
+        self._made[what] = now
+        while (first := next(iter(self._made))) != what and self._made[first] < now - UNSURE_SECONDS:
+            del self._made[first]
+
     def _attached_or_lost(self, _attached: bool) -> None:
         self._shaper.forget()
+        self._unsure |= {what for what, then in self._made.items() if then >= self._clock() - UNSURE_SECONDS}
+        self._made.clear()
         self._overdue = True
         self._wake.set()
 

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from component.base.errors import StanzagateError, Unreachable
@@ -53,10 +53,8 @@ class Reconciliation:
     """Compares and repairs.
 
     :param converge: makes one topic right.
-    :param owed: topics with changes that could not be made yet; to make them is no repair.
-    :param owed_nodes: nodes likewise.
-    :param uncertain: whether there may be such changes of any topic or account: the last run of the controller ended
-        before it could have made them.
+    :param owed: whether changes of a topic or a node could not be made yet, or may have been lost; to make them is no
+        repair.
     :param clock: seconds.
     """
 
@@ -66,9 +64,7 @@ class Reconciliation:
         users: Users,
         desired: Desired,
         converge: Converge,
-        owed: set[str],
-        owed_nodes: Container[str],
-        uncertain: Callable[[], bool] = lambda: False,
+        owed: Callable[[str], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pubsub = pubsub
@@ -76,8 +72,6 @@ class Reconciliation:
         self._desired = desired
         self._converge = converge
         self._owed = owed
-        self._owed_nodes = owed_nodes
-        self._uncertain = uncertain
         self._clock = clock
         self._seen = ""  # the last account that was looked at
 
@@ -117,7 +111,7 @@ class Reconciliation:
         await self._each(sorted(names | present), self._topic, findings)
 
     async def _topic(self, name: str, findings: _Findings) -> None:
-        owed = name in self._owed or self._uncertain()
+        owed = self._owed(name)
         repairs: list[Repair] = []
         try:
             await self._converge(name, repairs)
@@ -137,7 +131,7 @@ class Reconciliation:
         try:
             if await self._users.add(jid):
                 repair = Repair(RepairKind.ACCOUNT, jid, f"The account {jid} was missing.")
-                findings.note([repair], owed=jid in self._owed_nodes or self._uncertain())
+                findings.note([repair], owed=self._owed(jid))
         except StanzagateError as error:
             findings.fail(jid, error)
         findings.accounts += 1
