@@ -20,10 +20,14 @@ from stanzagate.pki import Authority
 from stanzagate.sandbox.seed import ADMIN, COMMANDS
 from stanzagate.sandbox.wire import CLIENT, SASL, SERVER, TLS, Stream, StreamFailed, ask, attach, client_offer
 
+from .cast import FORBIDDEN
 from .clients import KINDS as LIBRARIES
 from .clients import client
 from .conftest import KINDS, Sandbox, read, running_sandbox, stanzagate
+from .gridkit import BROKER, grid
+from .gridpuppet import TOPIC
 from .processes import Watch, children, command_lines, listening
+from .puppet import condition
 
 PATIENCE_S = 30.0
 KEYS = {
@@ -38,8 +42,8 @@ def test_sandbox_json_is_what_the_contract_says(sandbox: Sandbox) -> None:
     info = sandbox.info
     assert set(info) == KEYS
     assert info["domains"] == {
-        "cpe": "cpe.test", "acs": "acs.test", "gate": "cr.cpe.test", "grid": "grid.test", "controller": None,
-        "pubsub": "pubsub.grid.test",
+        "cpe": "cpe.test", "acs": "acs.test", "gate": "cr.cpe.test", "grid": "grid.test",
+        "controller": "controller.grid.test", "pubsub": "pubsub.grid.test",
     }  # fmt: skip
     assert info["version"].startswith({"prosody": "0.12", "ejabberd": "23"}[sandbox.kind])
     assert [item["jid"] for item in info["acs"]] == [f"acs{number}@acs.test" for number in (1, 2, 3)]
@@ -253,14 +257,20 @@ async def attach_as(sandbox: Sandbox, jid: str) -> Stream:
     return await attach(component["host"], component["port"], jid, component["secret"])
 
 
-async def test_the_pubsub_service_is_there(sandbox: Sandbox) -> None:
-    request = (
-        "<iq type='get' id='i' from='spare1.test' to='pubsub.grid.test'>"
-        "<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
-    )
+async def test_the_broker_shows_its_topics_to_nodes_and_to_nobody_else(sandbox: Sandbox) -> None:
+    """What the server's own service would tell everybody the controller tells those who may know."""
+    info, items = (f"<query xmlns='http://jabber.org/protocol/disco#{name}'/>" for name in ("info", "items"))
+    async with grid(sandbox) as world:
+        who = await world.member()
+        await world.permit(who, "subscribe", TOPIC)
+        async with world.online(who) as node:
+            for content, told in ((info, "XMPP-Grid broker"), (items, TOPIC)):
+                answer = await node.ask(content, to=BROKER)
+                assert (answer.get("from"), told in ET.tostring(answer, "unicode")) == (BROKER, True)
+    request = f"<iq type='get' id='i' from='spare1.test' to='{BROKER}'>{items}</iq>"
     async with await attach_as(sandbox, "spare1.test") as stream:
-        answer: ET.Element = (await ask(stream, {"i": request}))["i"]
-    assert answer.get("from") == "pubsub.grid.test"
+        refused = (await ask(stream, {"i": request}))["i"]
+    assert (refused.get("from"), condition(refused)) == (BROKER, FORBIDDEN)
 
 
 # --- from the first to the last process -----------------------------------------------------------------------------
