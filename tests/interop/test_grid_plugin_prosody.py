@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from component.base.ns import POLICY
 from grid.ns import PUBSUB
 from tests.interop.cast import FORBIDDEN, GRID, HOST, PASSED, UNDECIDED, outcome
 from tests.interop.conftest import Sandbox
@@ -245,3 +246,25 @@ async def test_what_the_service_refuses_is_answered_by_the_controller(server_p: 
         await until(lambda: received_items(soc2.stanzas) == ["3"])
         assert len(grid.delegated) == 2
         await grid.no_topic()
+
+
+async def test_an_account_is_made_for_the_controller_alone_where_there_is_none(server_p: Sandbox) -> None:
+    bare, users = f"made@{GRID}", f"prosody.hosts['{GRID}'].users"
+
+    async def order(jid: str) -> tuple[tuple[str, str], str | None]:
+        answer = await grid.iq("set", element("account", jid=jid))
+        found = answer.find(f"{{{POLICY}}}account")
+        return condition(answer), None if found is None else found.get("made")
+
+    async with controller(server_p) as grid, online(server_p, "soc1") as soc1:
+        try:
+            assert [await order(bare) for _ in range(2)] == [(PASSED, "true"), (PASSED, "false")]
+            assert await order(soc1.jid.partition("/")[0]) == (PASSED, "false")
+            for wrong in (f"{bare}/x", GRID, "made@acs.test", ""):
+                assert await order(wrong) == (("modify", "bad-request"), None)
+            forged = element("account", jid=f"forged@{GRID}")
+            assert outcome(await soc1.send_raw_iq(f"<iq type='set' id='a' to='{GRID}'>{forged}</iq>")) == FORBIDDEN
+            there = await asyncio.to_thread(prosody, server_p, f"> tostring(({users}.user_exists('forged')))")
+            assert "true" not in there
+        finally:
+            await asyncio.to_thread(prosody, server_p, f"> tostring({users}.delete_user('made'))")
