@@ -29,8 +29,8 @@ COMMANDS = {
     "jid": ("stanzagate.cli.jid", "app", "Who may wake which device."),
     "device": ("stanzagate.cli.device", "app", "The device registry."),
     "wake": ("stanzagate.cli.wake", "wake", "Wake a device, or a group of them."),
-    "node": ("stanzagate.cli.node", "app", "The nodes of the grid."),
-    "ca": ("stanzagate.cli.ca", "app", "The certificates of nodes."),
+    "node": ("stanzagate.cli.node", "app", "The nodes of the grid: who has asked to join, and who may."),
+    "ca": ("stanzagate.cli.ca", "app", "The node CA: the certificates of nodes."),
     "topic": ("stanzagate.cli.topic", "app", "Capabilities and topics of the grid."),
     "access": ("stanzagate.cli.access", "app", "Who may do what with which topic of the grid."),
     "publish": ("stanzagate.cli.publish", "publish", "Publish files to a topic of the grid, as a node."),
@@ -90,7 +90,7 @@ def _root(
     socket: Socket = None,
     _show_version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
 ) -> None:
-    """Decides, enforces and records which JID may wake which TR-069 device."""
+    """Decides, enforces and records who may wake which TR-069 device, and who may do what in an XMPP-Grid."""
     remember(ctx, directory, socket)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grid.model import Action
 from stanzagate.cli import grid_output, output
 from stanzagate.cli.options import AsJson, Comment, Directory, DryRun, Socket, remember, service
 
@@ -42,7 +43,10 @@ def permit(
     """Permit a node or a group something."""
     body = {"effect": "permit", "subject": subject, "action": action, "topic": topic, "comment": comment}
     with service(ctx, directory, socket) as client:
-        grid_output.change(client.send("POST", "/v1/access", body={**body, "dry_run": dry_run}), as_json=as_json)
+        answer = client.send("POST", "/v1/access", body={**body, "dry_run": dry_run})
+    grid_output.change(answer, as_json=as_json)
+    if not as_json and not answer["won"]:
+        output.tell("Nobody gains a right by it now: rules hold for active nodes, on topics that are there.")
 
 
 @app.command(epilog="Example:  stanzagate access forbid soc4@grid.test read 'Host-*' --comment 'left the project'")
@@ -109,18 +113,18 @@ def _row(item: dict[str, Any]) -> list[str]:
 def explain(
     ctx: typer.Context,
     node: Annotated[str, typer.Argument(metavar="NODE", help="The node's JID.")],
-    action: Annotated[str, typer.Argument(metavar="ACTION", help="publish, subscribe, read, write or bulk.")],
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="publish, subscribe, read, write or bulk.")],
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="A topic or subtopic; need not exist.")],
     as_json: AsJson = False,
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Say whether a node may do something with a topic, and which rules decide.
+    """Say whether a node may do something, and why.
 
-    Exits with 0 when it may, with 1 when it may not.
+    Names the rules that decide. Exits with 0 when it may, with 1 when it may not.
     """
     with service(ctx, directory, socket) as client:
-        found = client.get("/v1/access/explanation", node=node, action=action, topic=topic)
+        found = client.get("/v1/access/explanation", node=node, action=action.value, topic=topic)
     if as_json:
         output.document(found)
     else:

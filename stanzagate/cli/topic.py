@@ -19,7 +19,7 @@ SCHEMA_READ = 1024 * 1024
 
 Named = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name, for example IODEF-1.0.")]
 Type = Annotated[
-    str | None, typer.Option("--type", metavar="NS", show_default=False, help="The payload's namespace.")
+    str | None, typer.Option("--type", metavar="NS", show_default=False, help="Namespace of the items' root element.")
 ]
 SchemaFile = Annotated[
     str | None,
@@ -30,15 +30,19 @@ PayloadKind = Annotated[Payload | None, typer.Option("--payload", help="What ite
 FlowKind = Annotated[Flow | None, typer.Option("--flow", help="How its data flows.", show_default=False)]
 Persist = Annotated[
     int | None,
-    typer.Option("--persist", metavar="N", min=0, show_default=False, help="Items that the server keeps."),
+    typer.Option("--persist", metavar="N", min=0, show_default=False, help="How many items the server keeps."),
 ]
 Model = Annotated[
     AccessModel | None,
-    typer.Option("--access-model", show_default=False, help="authorize: everybody sees it and may ask."),
+    typer.Option(
+        "--access-model", show_default=False, help="authorize: every node sees it and may ask to subscribe."
+    ),
 ]
 Restricted = Annotated[
     bool | None,
-    typer.Option("--enforce-restriction/--no-enforce-restriction", help="Not in this version."),
+    typer.Option(
+        "--enforce-restriction/--no-enforce-restriction", help="Deliver by IODEF's restriction: not in this version."
+    ),
 ]
 Honey = Annotated[
     bool | None, typer.Option("--honeytoken/--no-honeytoken", help="Whoever touches it raises an alert.")
@@ -57,9 +61,9 @@ def _topic(ctx: typer.Context, directory: Directory = None, socket: Socket = Non
 @app.command(epilog="Example:  stanzagate topic add Host 1.0 --type urn:example:host --schema host.xsd")
 def add(  # noqa: PLR0917  typer makes options of parameters
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the capability; the topic is NAME-VERSION.")],
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Versions live side by side.")],
-    type_: Annotated[str, typer.Option("--type", metavar="NS", help="The payload's namespace.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The capability; its topic is NAME-VERSION.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Of the capability; versions live side by side.")],
+    type_: Annotated[str, typer.Option("--type", metavar="NS", help="Namespace of the items' root element.")],
     label: Annotated[
         str, typer.Option("--label", metavar="L", show_default=False, help="A further topic, NAME-VERSION-L.")
     ] = "",
@@ -138,7 +142,7 @@ def _row(item: dict[str, Any]) -> list[str]:
 def show(
     ctx: typer.Context, topic: Named, as_json: AsJson = False, directory: Directory = None, socket: Socket = None
 ) -> None:
-    """Show a topic: its capability and type, publishers, subscribers, who waits, subtopics."""
+    """Show what a topic is, who publishes, subscribes, waits."""
     with service(ctx, directory, socket) as client:
         found = client.get(f"/v1/topics/{segment(topic)}")
     if as_json:

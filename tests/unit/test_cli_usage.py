@@ -46,15 +46,26 @@ CONTRACT = {
     "device add", "device import", "device list", "device show", "device remove", "device export",
     "wake", "iodef validate", "iodef convert", "iodef show", "audit", "audit verify",
     "backup create", "backup restore", "secrets rotate",
+    "node add", "node list", "node show", "node approve", "node reject", "node disable", "node enable", "node delete",
+    "node group add", "node group remove", "node clear",
+    "topic add", "topic list", "topic show", "topic enable", "topic disable", "topic delete",
+    "access permit", "access forbid", "access list", "access remove", "access explain",
+    "publish", "watch", "ca init", "ca issue", "ca revoke", "ca crl",
 }  # fmt: skip
 CHANGES = {
     "jid allow", "jid deny", "jid remove", "jid suspend", "jid resume", "jid import",
     "device add", "device set", "device import", "device remove", "backup restore", "secrets rotate",
+    "node add", "node approve", "node reject", "node disable", "node enable", "node delete", "node group add",
+    "node group remove", "node clear",
+    "topic add", "topic configure", "topic enable", "topic disable", "topic delete",
+    "access permit", "access forbid", "access remove", "ca init", "ca issue", "ca revoke", "ca crl",
 }  # fmt: skip
 OFFLINE = {
     "serve", "check-config", "sandbox up", "sandbox down", "init", "backup restore",
     "iodef validate", "iodef convert", "iodef show",
 }  # fmt: skip
+NODES = {"publish", "watch"}
+"""Commands of a node, which knows nothing of the service."""
 NOTHING_TO_SHOW = {"serve", "jid export", "device export", "iodef convert"}
 
 
@@ -67,7 +78,7 @@ def test_every_command_has_what_the_contract_says(path: str, command: Any) -> No
     found = options(command)
     assert ("--dry-run" in found) >= (path in CHANGES)
     assert ("--json" in found) >= (path not in NOTHING_TO_SHOW)
-    assert found >= (set() if path in OFFLINE else {"--dir", "--socket"})
+    assert found >= (set() if path in OFFLINE | NODES else {"--dir", "--socket"})
 
 
 @pytest.mark.parametrize("path", IDS)
