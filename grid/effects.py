@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
+from component.base.clientsessions import ClientSession
 from component.base.enforcement import NotConfirmed
 from component.base.errors import StanzagateError
 from component.base.stanzas import quote
@@ -22,8 +23,9 @@ from grid.accounts import Accounts, NodeChange
 from grid.alerts import Alert, AlertKind
 from grid.dataplane.host import PluginHost, disconnect_order
 from grid.dataplane.programmer import Programmer
+from grid.errors import Refusal
 from grid.limits import Limiter
-from grid.model import Action, Effect, NodeState, Subscribed, Topic
+from grid.model import Action, Credential, Effect, NodeState, Subscribed, Topic
 from grid.sessions import Sessions
 from grid.topics import TopicChange, Topics
 
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 Tell = Callable[[str, str], None]
 """Send a node (bare JID) a headline with this serialised content: it is for those who are there."""
+
+STRANGER = "The certificate is not one that the name is bound to."
 
 
 class Effects:
@@ -105,7 +109,7 @@ class Effects:
             steps = [lambda: self._rights_changed([jid], list(self._topics.all())), self._plugin.obey]
         elif state is NodeState.ACTIVE:
             self._limiter.forget(jid)
-            steps = [self._plugin.obey, lambda: self._programme(jid, change)]
+            steps = [lambda: self._end_strangers(jid), self._plugin.obey, lambda: self._programme(jid, change)]
         else:
             self._sessions.drop(jid)
             steps = [
@@ -125,6 +129,22 @@ class Effects:
         if change.before is not None:
             why = "The node is disabled." if change.after is not None else "The node was deleted."
             await self._plugin.tell(disconnect_order(jid, why))
+
+    async def _end_strangers(self, jid: str) -> None:
+        """End the sessions under a name, from when it was not active, whose certificates are not the node's."""
+        for session in self._sessions.of(jid):
+            if not self.is_own(session):
+                await self._plugin.tell(disconnect_order(session.jid.full, STRANGER))
+
+    def is_own(self, session: ClientSession) -> bool:
+        """Whether a session is of the node whose name it has: with a certificate of that, or with none. The server
+        accepts every certificate of the node CA that carries the name. If it is not, an alert has been raised."""
+        try:
+            credential = Credential(session.mechanism, session.fingerprint, session.chain)
+            self._accounts.check_binding(session.jid.bare, credential)
+        except Refusal:
+            return False
+        return True
 
     async def access_changed(self, change: AccessChange) -> None:
         """A rule has been made or removed.
