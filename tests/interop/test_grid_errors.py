@@ -153,18 +153,36 @@ async def test_names_that_are_taken(world: World, tmp_path: Path) -> None:
             assert await again.refusal(account("login")) == ANSWERED
         alerts = 'stanzagate_grid_alerts_total{kind="certificate-mismatch"}'
         before = await world.metric(alerts)
-        cert, key = tmp_path / "node.crt", tmp_path / "node.key"
-        Authority.load(Path(world.sandbox.info["node_ca"]), world.sandbox.folder / "node-ca.key").node(
-            owner.jid
-        ).write(cert, key)
-        async with world.online(Identity(owner.jid, cert=cert, key=key), "three", external=True) as thief:
+        with contextlib.suppress(ConnectionError, StreamFailed):  # it may be over before the client is ready
+            async with world.online(forged(world, owner, tmp_path), "three", external=True) as thief:
+                await until(lambda: thief.ended)
+        assert [row["jid"] for row in (await world.node(owner))["sessions"]] == [node.jid]
+        assert (await world.recorded("alert.certificate-mismatch", owner.jid))["subject"] == owner.jid
+        assert await world.metric(alerts) > before
+        assert await node.refusal(account("login")) == ANSWERED
+
+
+async def test_a_name_with_another_certificate_while_it_waits(world: World, tmp_path: Path) -> None:
+    """Whoever has it is refused, and is not there any more when the name gets its rights."""
+    owner = await world.issued()
+    async with world.online(owner, external=True) as node:
+        assert await node.refusal(LIST) == UNREGISTERED
+        async with world.online(forged(world, owner, tmp_path), "two", external=True) as thief:
             for content in (account("register"), account("login"), LIST):
                 assert await thief.refusal(content) == CONFLICT
             for content, to in LISTS[1:]:
                 assert await thief.refusal(content, to=to) == CONFLICT
-        assert (await world.recorded("alert.certificate-mismatch", owner.jid))["subject"] == owner.jid
-        assert await world.metric(alerts) > before
+            await world.call("POST", f"nodes/{owner.jid}/approve", reason="a test")
+            await until(lambda: thief.ended)
         assert await node.refusal(account("login")) == ANSWERED
+
+
+def forged(world: World, owner: Identity, folder: Path) -> Identity:
+    """The name with a certificate that the node CA has signed behind the controller's back."""
+    cert, key = folder / "node.crt", folder / "node.key"
+    authority = Authority.load(Path(world.sandbox.info["node_ca"]), world.sandbox.folder / "node-ca.key")
+    authority.node(owner.jid).write(cert, key)
+    return Identity(owner.jid, cert=cert, key=key)
 
 
 async def test_what_is_offered_nowhere(world: World) -> None:
