@@ -29,6 +29,11 @@ class Known:
         """What was read."""
         return cls(dict(config), dict(affiliations), {item.jid: item for item in subscribers})
 
+    @property
+    def persists(self) -> bool:
+        """Whether the server keeps its items."""
+        return self.config.get("persist_items", "1") not in ("0", "false")
+
     def bare_subscribers(self) -> frozenset[str]:
         """Whose subscriptions they are."""
         return frozenset(item.bare for item in self.subscribers.values())

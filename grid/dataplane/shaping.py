@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from component.base.errors import Conflict, NotFound, StanzagateError
 from grid.dataplane.mirror import Known, Mirror
-from grid.dataplane.plan import Plan, Wanted, difference
+from grid.dataplane.plan import PUBLISHER, Plan, Wanted, difference
 from grid.dataplane.pubsub import PubSub, Subscriber, configuration
 from grid.dataplane.report import Repair, RepairKind
 from grid.desired import Desired
@@ -18,6 +18,16 @@ ATTEMPTS = 5
 
 ONE_BY_ONE = 300
 """A node with more subscriptions is deleted with them: Prosody takes a minute to end 4,000 one by one."""
+
+SETTLING = 0.2
+"""Seconds. ejabberd keeps the items, affiliation and subscriptions of a publisher in one record, reads it, and writes
+it back without a lock: a publish that was under way may undo what was taken away meanwhile. By then it shows."""
+
+UNDONE = 50
+"""So often a demotion that is undone in that way is repeated; once it holds, the publisher is refused."""
+
+MOMENT = 0.02
+"""Seconds between these: a publish has usually been written by then."""
 
 Lost = Callable[[str, str, bool], Awaitable[None]]
 """Tells the in-server plugin: bare JID, topic, whether it was regained."""
@@ -161,7 +171,7 @@ class Shaper:
         failed = await self._tell(plan.losers - self._phantoms.get(name, set()), name, regained=False)
         gone = await self._pubsub.unsubscribe(name, plan.leaving)
         if plan.demoted:
-            await self._pubsub.set_affiliations(name, plan.demoted)
+            await self._demote(name, known, plan.demoted)
         affiliations, subscribers = await asyncio.gather(
             self._pubsub.affiliations(name), self._pubsub.subscriptions(name)
         )
@@ -172,6 +182,19 @@ class Shaper:
         # What the server lists and yet says is not there (Prosody, of an earlier node of that name) gets nothing.
         known.subscribers = {item.jid: item for item in subscribers if item.jid not in gone}
         return failed + await self._tell(plan.losers - phantoms, name, regained=False)
+
+    async def _demote(self, name: str, known: Known, demoted: Mapping[str, str]) -> None:
+        """Set affiliations until they hold, as far as can be told; whoever calls this reads them back."""
+        publishers = [jid for jid in demoted if known.persists and known.affiliations.get(jid) == PUBLISHER]
+        for _ in range(UNDONE):
+            await self._pubsub.set_affiliations(name, demoted)
+            if not publishers:
+                return
+            await asyncio.sleep(MOMENT)
+            found = await self._pubsub.affiliations(name)
+            if all(found.get(jid) != PUBLISHER for jid in publishers):
+                break
+        await asyncio.sleep(SETTLING)
 
     async def _remove(self, name: str, notes: list[Repair]) -> None:
         """Delete a node that should not be there.
