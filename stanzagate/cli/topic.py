@@ -126,15 +126,15 @@ def list_topics(
     if as_json:
         output.document(found)
         return
-    headers = ("TOPIC", "CAPABILITY", "VERSION", "STATE", "PROVIDERS", "SUBSCRIBERS", "PENDING", "TYPE")
+    headers = ("TOPIC", "STATE", "PROVIDERS", "SUBSCRIBERS", "PENDING", "TYPE")
     output.table(headers, [_row(item) for item in found])
 
 
 def _row(item: dict[str, Any]) -> list[str]:
     state = "enabled" if item["enabled"] else "disabled"
     return [
-        item["name"], item["capability"], item["version"] or "-", state, str(item["providers"]),
-        str(item["subscribers"]), str(item["pending"]), item["type"] or "-",
+        item["name"], state, str(item["providers"]), str(item["subscribers"]), str(item["pending"]),
+        item["type"] or "-",
     ]  # fmt: skip
 
 
