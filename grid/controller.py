@@ -33,6 +33,7 @@ from grid.admission import Admission
 from grid.alerts import Alert, AlertKind, Alerts
 from grid.authority import NodeAuthority
 from grid.broker import Broker
+from grid.dataplane.debts import Debts
 from grid.dataplane.host import Orders, PluginHost, disconnect_order, lost_order, node_order, revoked_order
 from grid.dataplane.programmer import Programmer
 from grid.dataplane.pubsub import PubSub
@@ -96,6 +97,7 @@ class Grid:
         self.alerts = Alerts(settings.alerts, note=audit.note, sender=settings.jid, now=clock)
         self.sessions = Sessions(clock)
         self.losses = Losses(store, self.epochs)
+        self.debts = Debts(store)
         self.repairs: Counter[str] = Counter()
         self._registries(store, audit, clock)
         self.link = Link(
@@ -157,7 +159,7 @@ class Grid:
         desired = Desired(self.accounts, self.topics, self.access)
         self.programmer = Programmer(
             self.pubsub, self.users, desired, lost=self._lost, note_account=self.accounts.note_account,
-            on_report=self._reconciled, interval=settings.reconcile,
+            debts=self.debts, on_report=self._reconciled, interval=settings.reconcile,
         )  # fmt: skip
 
     def _front(self, audit: Audit) -> None:
@@ -295,6 +297,7 @@ class Grid:
         await self.epochs.load()
         await self.epochs.mark(FLOOR, self.epochs.marks.get(FLOOR, self.epochs.current))
         self.plugin.begin(self.epochs.marks[FLOOR])
+        await self.programmer.recover()
         self.programmer.uncertain = self.epochs.marks.get(PROGRAMMED, 0) < self.epochs.current
         fresh = self.epochs.current == 0
         for part in (self.accounts, self.authority, self.topics, self.access, self.losses):

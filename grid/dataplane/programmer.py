@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from component.base.enforcement import NotConfirmed
 from component.base.errors import StanzagateError, Unreachable
 from component.base.link import NoAnswer
+from grid.dataplane.debts import Debts
 from grid.dataplane.pubsub import PubSub
 from grid.dataplane.reconcile import Reconciliation
 from grid.dataplane.report import Repair, Report
@@ -58,6 +59,7 @@ class Programmer:
     :param desired: what should be.
     :param lost: tells the in-server plugin that a node has lost a topic or regained it; may raise NotConfirmed.
     :param note_account: keeps whether we have made an account.
+    :param debts: keeps accounts that have to be deleted and cannot be yet.
     :param on_report: told of each reconciliation.
     :param interval: seconds between reconciliations.
     :param at_once: so many topics are programmed side by side.
@@ -77,6 +79,7 @@ class Programmer:
         *,
         lost: Lost,
         note_account: NoteAccount = _nobody,
+        debts: Debts | None = None,
         on_report: Callable[[Report], None] = lambda _report: None,
         interval: float = INTERVAL,
         at_once: int = AT_ONCE,
@@ -91,6 +94,7 @@ class Programmer:
         self.last: Report | None = None
         self._shaper = Shaper(pubsub, desired, lost)
         self._note_account = note_account
+        self._debts = debts
         self._on_report = on_report
         self._interval = interval
         self._bound = asyncio.Semaphore(at_once)
@@ -131,6 +135,8 @@ class Programmer:
             await self._node(jid, before, password)
         except StanzagateError as error:
             self._wake.set()
+            if self._debts is not None and self.desired.state(jid) is None and before is not None and before.account:
+                await self._debts.owe(jid)
             raise _not_confirmed(jid, error, error.details) from error
 
     async def _node(self, jid: str, before: Node | None, password: str) -> None:
@@ -145,6 +151,15 @@ class Programmer:
             raise failed[0]
         self.owed_nodes.pop(jid, None)
         self._note_made(jid)
+        if self._debts is not None:
+            await self._debts.settle(jid)
+
+    async def recover(self) -> None:
+        """Owe what an earlier run of the controller owed; call it before `run`."""
+        if self._debts is not None:
+            await self._debts.load()
+            gone = ((jid, Node(jid, NodeState.ACTIVE, account=True)) for jid in self._debts.jids)
+            self.owed_nodes.update({jid: (before, "") for jid, before in gone})
 
     async def reconcile(self) -> Report:
         """Compare everything with the server, and put right what differs.

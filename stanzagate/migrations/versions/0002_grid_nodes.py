@@ -84,6 +84,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_grid_crl")),
     )
     op.create_table(
+        "grid_account_owed",
+        sa.Column("jid", sa.String(length=2047), nullable=False),
+        sa.PrimaryKeyConstraint("jid", name=op.f("pk_grid_account_owed")),
+    )
+    op.create_table(
         "grid_losses",
         sa.Column("jid", sa.String(length=3071), nullable=False),
         sa.Column("topic", sa.String(length=1023), nullable=False),
