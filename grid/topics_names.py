@@ -151,6 +151,11 @@ def _check_characters(text: str, signs: str, purpose: str) -> None:
     if bad or not text:
         what = f"it has {shown(bad)}" if bad else "a part is empty"
         raise InputError(f"{shown(text)} cannot {purpose}: {what}.", hint=f"Use {_ALLOWED}.")
+    if not text.strip("."):
+        raise InputError(
+            f"{shown(text)} cannot {purpose}: in the path of a URL it would mean another place.",
+            hint=f"Use {_ALLOWED}.",
+        )
     if not text.isascii() and unicodedata.normalize("NFKC", text) != text:
         raise InputError(
             f"{shown(text)} cannot {purpose}: it can be written in several ways that look the same.",
