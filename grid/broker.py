@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from component.base.audit import Audit
-from component.base.jid import Jid
+from component.base.jid import Jid, JidError, prepare_often
 from grid import errors, ns
 from grid.admission import Admission
 from grid.broker_config import configuration, configured, meets, meta_data
@@ -80,16 +80,26 @@ class Broker:
         """Whether an iq is one of these."""
         return disco.is_disco(iq) or xep0060.is_pubsub(iq)
 
-    async def answer(self, jid: Jid, iq: Element) -> tuple[str, str]:
+    @staticmethod
+    def kind(iq: Element) -> str:
+        """What kind of request an iq is, for the metrics: a bounded set of words."""
+        if disco.is_disco(iq):
+            return "Disco"
+        if not xep0060.is_pubsub(iq):
+            return "Other"
+        verbs = [child.tag.rpartition("}")[2] for child in iq[0]]
+        return next((verb.capitalize() for verb in verbs if verb in _VERBS), "Pubsub")
+
+    async def answer(self, jid: Jid, iq: Element) -> str:
         """Answer a request.
 
         :param jid: its sender.
-        :returns: what kind of request it was, and the content of the answer.
+        :returns: the content of the answer.
         :raises Refusal: it is refused.
         """
         await self._admission.active(jid)
         if len(iq) == 1 and iq[0].tag == _PING:
-            return "Ping", ""
+            return ""
         request: Any
         if disco.is_disco(iq):
             request = disco.read_disco(iq)
@@ -101,7 +111,7 @@ class Broker:
         handler = _HANDLERS.get(type(request))
         if handler is None:
             raise errors.unsupported(_FEATURE_OF.get(type(request), ""))
-        return type(request).__name__, await handler(self, jid, request)
+        return await handler(self, jid, request)
 
     # Discovery
 
@@ -114,12 +124,21 @@ class Broker:
         return disco.info(request.node, (leaf,), (ns.DISCO_INFO, ns.PUBSUB), meta_data(topic))
 
     async def _list(self, jid: Jid, request: disco.ItemsRequest) -> str:
-        if request.node:  # the items of a topic are for those who may read them: they are asked for by XEP-0060
-            self._judge.seen(jid.bare, request.node)
-            return disco.items(request.node, ())
+        if request.node:
+            return await self._list_items(jid, request)
         part = take(list(self._judge.topics(jid.bare)), _name, request.page, limit=self._settings.limits.result)
         entries = [disco.Item(self._settings.pubsub, topic.name, topic.title or topic.name) for topic in part.items]
         return disco.items("", entries, part.set)
+
+    async def _list_items(self, jid: Jid, request: disco.ItemsRequest) -> str:
+        """The ids of the items that the server keeps, for those who may read them (XEP-0060 §5.5)."""
+        topic = self._judge.seen(jid.bare, request.node)
+        if not (topic.persist and self._judge.permits(jid.bare, Action.READ, topic.name)):
+            return disco.items(topic.name, ())
+        entries = [_entry(item) for item in await self._pubsub.items(topic.name)]
+        part, page = _page(entries, request.page, self._settings.limits.result)
+        listed = [disco.Item(self._settings.pubsub, name=entry.id) for entry in part]
+        return disco.items(topic.name, listed, page)
 
     # Topics
 
@@ -231,10 +250,20 @@ class Broker:
             found: tuple[Element, ...] = ()
         else:
             found = await self._pubsub.items(topic.name, request.ids, most=request.max_items)
+            self._still(jid, Action.READ, topic.name)
         entries = [_entry(item) for item in found]
         part = _page(entries, request.page, self._settings.limits.result)
         self._audit.note(jid.full, "item.read", topic.name, {"items": len(part[0]), "asked": list(request.ids)[:20]})
         return answers.items(topic.name, part[0], part[1])
+
+    def _still(self, jid: Jid, action: Action, name: str) -> None:
+        """Look again at a right that was there before something was waited for: when the command that takes it has
+        returned, it is gone.
+
+        :raises Refusal: it is gone.
+        """
+        if not self._judge.permits(jid.bare, action, name):
+            self._judge.require(jid.bare, action, name)
 
     async def _publish(self, jid: Jid, request: xep0060.Publish) -> str:
         """Publishing through the controller: with options, or where there is no plugin."""
@@ -262,9 +291,18 @@ class Broker:
         await self._pubsub.publish(topic.name, item, payload)
 
     async def _retract(self, jid: Jid, request: xep0060.Retract) -> str:
+        """A publisher takes back what it has published itself; the right to write, or having made the topic, is good
+        for all items (XEP-0060 §7.2)."""
         topic = self._judge.require(jid.bare, Action.PUBLISH, request.node, items=request.ids)
+        if topic.creator != jid.bare and not self._judge.permits(jid.bare, Action.WRITE, topic.name):
+            found = await self._pubsub.items(topic.name, request.ids) if topic.persist else ()
+            theirs = [item for item in found if _publisher(item) != jid.bare]
+            if theirs or len(found) < len(set(request.ids)):
+                raise errors.forbidden("You may retract what you have published yourself.")
         for name in request.ids:
+            self._still(jid, Action.PUBLISH, topic.name)
             await self._pubsub.retract(topic.name, name, notify=request.notify)
+            self._audit.note(jid.full, "item.retracted", topic.name, {"item": name})
         return ""
 
 
@@ -272,6 +310,14 @@ def _payload(item: xep0060.PublishItem) -> Element:
     if item.payload is None:
         raise refusal(Condition.PAYLOAD_REQUIRED)
     return item.payload
+
+
+def _publisher(item: Element) -> str:
+    """The bare JID of who published an item, as the server says."""
+    try:
+        return prepare_often(item.get("publisher", "")).bare
+    except JidError:
+        return ""
 
 
 def _entry(item: Element) -> ItemEntry:
@@ -347,6 +393,11 @@ _HANDLERS: dict[type[Any], Handler] = {
     xep0060.Publish: Broker._publish,
     xep0060.Retract: Broker._retract,
 }
+
+_VERBS = frozenset({
+    "create", "configure", "default", "delete", "subscribe", "unsubscribe", "options", "subscriptions",
+    "affiliations", "items", "publish", "retract", "purge",
+})  # fmt: skip
 
 _FEATURE_OF: dict[type[Any], str] = {
     xep0060.OptionsRequest: "subscription-options",

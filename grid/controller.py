@@ -41,7 +41,7 @@ from grid.dataplane.report import Report
 from grid.dataplane.users import Users
 from grid.desired import Desired
 from grid.desk import Desk
-from grid.effects import Effects
+from grid.effects import STRANGER, Effects
 from grid.entrance import Entrance
 from grid.epochs import FLOOR, PROGRAMMED, Epochs
 from grid.honey import Honey
@@ -49,7 +49,7 @@ from grid.incidents import TOPIC, Incidents
 from grid.judge import Judge
 from grid.limits import Limiter
 from grid.losses import Losses
-from grid.model import Clearance, Right
+from grid.model import Clearance, NodeState, Right
 from grid.payloads import Schemas
 from grid.presence import Providers
 from grid.queues import Queues
@@ -259,13 +259,18 @@ class Grid:
                 await self.plugin.tell(disconnect_order(session.jid.full, "The certificate was revoked."))
 
     def _session(self, session: ClientSession) -> None:
-        """A certificate that was revoked must not be connected; the plugin may have been told a moment too late."""
+        """A certificate that was revoked, or is not the one that the name is bound to, must not be connected. A name
+        that is not active is confined anyway, and hears by the answer to its requests what is wrong."""
+        jid = session.jid
+        node = self.accounts.get(jid.bare)
         if session.fingerprint and self.authority.is_revoked(session.fingerprint):
-            self.alerts.raise_(
-                Alert(AlertKind.REVOKED_CERTIFICATE, session.jid.bare, "A revoked certificate got in.")
-            )
-            order = disconnect_order(session.jid.full, "The certificate was revoked.")
-            self._spawn("grid.disconnect", self._quietly(self.plugin.tell(order)))
+            self.alerts.raise_(Alert(AlertKind.REVOKED_CERTIFICATE, jid.bare, "A revoked certificate got in."))
+            self._end(jid, "The certificate was revoked.")
+        elif node is not None and node.state is NodeState.ACTIVE and not self.effects.is_own(session):
+            self._end(jid, STRANGER)
+
+    def _end(self, jid: Jid, why: str) -> None:
+        self._spawn("grid.disconnect", self._quietly(self.plugin.tell(disconnect_order(jid.full, why))))
 
     def _overrun(self, jid: str) -> None:
         self._spawn("grid.disable", self._quietly(self._disable(jid)))

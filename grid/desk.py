@@ -6,11 +6,12 @@ history, bulk, proxy queries) is answered with feature-not-implemented.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from component.base.audit import Audit
-from component.base.errors import StanzaError
+from component.base.errors import Conflict, StanzaError
 from component.base.jid import Jid
 from component.base.link import Link, NoAnswer
 from grid import errors
@@ -44,6 +45,8 @@ from grid.protocol.rsm import take
 from grid.sessions import Sessions
 from grid.topics import Topics
 from grid.topics_names import name_of
+
+log = logging.getLogger(__name__)
 
 QUERY_SECONDS = 10.0
 """So long a provider may take for a query that the controller hands on."""
@@ -122,12 +125,12 @@ class Desk:
 
     async def log_in(self, jid: Jid) -> None:
         """Begin a node's session with the grid; nothing when it has begun."""
+        if self._sessions.quiet(jid):  # first: if it fails, the node is not in, and its next request does it again
+            await self._plugin.tell(quiet_order(jid.full, self._epoch(), lifted=True))
+            self._sessions.mark_quiet(jid, False)
         if not self._sessions.login(jid):
             return
         self._audit.note(jid.full, "session.login", jid.bare, {"mechanism": self._sessions.credential(jid).mechanism})
-        if self._sessions.quiet(jid):
-            await self._plugin.tell(quiet_order(jid.full, self._epoch(), lifted=True))
-            self._sessions.mark_quiet(jid, False)
         self._providers.greet(jid)
 
     async def _logout(self, jid: Jid, request: Logout) -> str:
@@ -153,8 +156,10 @@ class Desk:
 
     def _offer(self, topic: Topic) -> Offer:
         providers = self._topics.providers(topic.name).values()
+        declared = sorted(item.schema for item in providers if item.schema)
+        schema = topic.schema or (declared[0] if declared else "")
         return Offer(
-            type=topic.type, schema=topic.schema, flow=topic.flow, cacheable=topic.cacheable, payload=topic.payload,
+            type=topic.type, schema=schema, flow=topic.flow, cacheable=topic.cacheable, payload=topic.payload,
             queries=tuple(sorted({name for item in providers for name in item.queries})),
             notifications=tuple(sorted({name for item in providers for name in item.notifications})),
         )  # fmt: skip
@@ -180,13 +185,16 @@ class Desk:
 
     async def _init_publish(self, jid: Jid, request: InitPublish) -> str:
         await self._logged_in(jid)
+        before = {topic.name for topic in self._topics.provided(jid.bare)}
         names = []
         for offer in request.offers or (Offer(),):
             topic = await self._offered(jid.bare, request, offer)
-            await self._topics.enroll(Provider(jid.bare, topic.name, offer.queries, offer.notifications))
+            provider = Provider(jid.bare, topic.name, offer.queries, offer.notifications, offer.schema)
+            await self._topics.enroll(provider)
             await self._programmer.topic(topic.name, [jid.bare])
             names.append(topic.name)
-        self._providers.changed(jid.bare, self._topics.provided(jid.bare), True)
+        if not before.issuperset(names):  # who offers the same again and again disturbs nobody
+            self._providers.changed(jid.bare, self._topics.provided(jid.bare), True)
         return answers.init_publish(request, names)
 
     async def _offered(self, bare: str, request: InitPublish, offer: Offer) -> Topic:
@@ -197,7 +205,10 @@ class Desk:
                 name, request.capability, request.version, type=offer.type, payload=offer.payload or Payload.XML,
                 flow=offer.flow or Flow.CENTRAL, cacheable=offer.cacheable is not False, creator=bare,
             )  # fmt: skip
-            await self._topics.add(bare, topic)
+            try:
+                await self._topics.add(bare, topic)
+            except Conflict:  # another provider was faster
+                log.info("%s is made by another provider at the same time.", name)
         topic = self._judge.require(bare, Action.PUBLISH, name)
         if offer.type and topic.type and offer.type != topic.type:
             raise errors.conflict(f"{name} has another type; offer an exclusive schema with a label of its own.")
@@ -207,10 +218,27 @@ class Desk:
         await self._logged_in(jid)
         if request.filter is not None:
             raise errors.unsupported_yet("This version has no filters.")
+        states: dict[str, Subscribed] = {}
+        refusals: list[errors.Refusal] = []
+        for name in self._meant(jid.bare, request):
+            try:
+                states[name] = await self.subscribe(jid.bare, name)
+            except errors.Refusal as refusal:
+                refusals.append(refusal)
+        if not states:
+            raise refusals[0]
+        providers = sorted({bare for name in states for bare in self._topics.providers(name)})
+        jids = [self._reachable(bare) for bare in providers]
+        return answers.subscribe(request, tuple(states), jids, pending=Subscribed.PENDING in states.values())
+
+    def _meant(self, bare: str, request: SubscribeRequest) -> list[str]:
+        """The topics that a request is about: of a capability with exclusive schemas all that the sender sees, unless
+        the request has a label."""
         name = name_of(request.capability, request.version, request.label)
-        state = await self.subscribe(jid.bare, name)
-        providers = [self._reachable(bare) for bare in sorted(self._topics.providers(name))]
-        return answers.subscribe(request, name, providers, pending=state is Subscribed.PENDING)
+        if request.label or self._topics.get(name) is not None:
+            return [name]
+        found = [topic for topic in self._topics.versions(request.capability) if topic.version == request.version]
+        return [topic.name for topic in found if self._judge.visible(bare, topic)] or [name]
 
     async def subscribe(self, bare: str, name: str) -> Subscribed:
         """Subscribe a node; without the right it waits for a decision, where the topic lets it ask.
@@ -243,13 +271,33 @@ class Desk:
 
     async def _is_authorized(self, jid: Jid, request: IsAuthorized) -> str:
         await self._logged_in(jid)
-        offered = [item for item in self._topics.find(request.service) if item.jid == jid.bare]
-        if not offered:
-            raise errors.item_not_found()  # only who provides a service may ask about it
         asked = request.identity.bare if request.identity else self._named(request.chain)
-        verdicts = [self._judge.ask(asked, request.operation, item.topic) for item in offered]
-        verdict = next((item for item in verdicts if item.permitted), verdicts[0])
+        names = self._askable(jid.bare, asked, request.service)
+        if not names:
+            raise errors.item_not_found()
+        if not asked:
+            return answers.is_authorized(request, False, "The certificate stands for no node of this grid.")
+        verdicts = [self._judge.tell(jid.bare, asked, request.operation, name) for name in names]
+        denied = [verdict for verdict in verdicts if not verdict.permitted]
+        verdict = (denied or verdicts)[0]  # all of them, or it is no permit
         return answers.is_authorized(request, verdict.permitted, verdict.reason)
+
+    def _askable(self, bare: str, asked: str, service: str) -> list[str]:
+        """The topics of a service that a node may ask about: those it publishes to; about itself, all that it sees."""
+        names = {provider.topic for provider in self._topics.find(service)}
+        names |= {topic.name for topic in self._topics.versions(service)}
+        names |= {service} if self._topics.get(service) is not None else set()
+        found = [topic for name in sorted(names) if (topic := self._topics.get(name)) is not None]
+        return [
+            topic.name
+            for topic in found
+            if self._judge.visible(bare, topic)
+            and (
+                asked == bare
+                or bare in self._topics.providers(topic.name)
+                or self._judge.permits(bare, Action.PUBLISH, topic.name)
+            )
+        ]
 
     def _named(self, chain: tuple[bytes, ...]) -> str:
         """The node that a certificate stands for; nobody when it is not good, or not that node's own.
@@ -282,6 +330,8 @@ class Desk:
             raise errors.Refusal("wait", "remote-server-timeout", "The provider did not answer.") from None
         except StanzaError as error:
             raise errors.Refusal(error.info.type, error.info.condition, error.info.text) from None
+        if not self._judge.permits(jid.bare, Action.READ, able[0].topic):  # lost while the provider was thinking
+            raise errors.item_not_found()
         return answers.directed(request, replies.directed(result))
 
 

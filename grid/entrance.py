@@ -23,6 +23,7 @@ from grid.incidents import Incidents, is_incident
 from grid.protocol import delegation
 from grid.protocol.draft import is_draft, read_draft
 from grid.protocol.errors import refuse, result
+from grid.protocol.requests import DirectedQuery
 from grid.queues import Queues
 from grid.settings import GridSettings
 
@@ -142,6 +143,13 @@ class Entrance:
             self._refuse(request, refusal)
 
     async def _serve(self, request: Request) -> None:
+        """Answer a request; one that a provider has to answer holds up nothing else of the same sender."""
+        if not _is_query(request):
+            await self._settle(request)
+        elif not self._queues.aside(request.jid.bare, lambda: self._settle(request)):
+            self._refuse(request, errors.resource_constraint("Too many queries wait for an answer."))
+
+    async def _settle(self, request: Request) -> None:
         try:
             content, following = await self._content(request)
             request.answer(content)
@@ -180,8 +188,8 @@ class Entrance:
             await self._admission.active(jid)
             await self._desk.log_in(jid)
             return "", await self._incidents.handle(jid.bare, iq)
-        request.kind, content = await self._broker.answer(jid, iq)
-        return content, ()
+        request.kind = Broker.kind(iq)
+        return await self._broker.answer(jid, iq), ()
 
     def _refuse(self, request: Request, refusal: Refusal) -> None:
         self.outcomes[request.kind, refusal.condition] += 1
@@ -190,6 +198,15 @@ class Entrance:
     def tell(self, bare: str, content: str) -> None:
         """Send a node a headline: nothing is stored of it for those who are away (RFC 6121 §5.2.2)."""
         self._link.send(f"<message type='headline' from='{self._link.jid}' to='{quote(bare)}'>{content}</message>")
+
+
+def _is_query(request: Request) -> bool:
+    if request.broker or not is_draft(request.iq):
+        return False
+    try:
+        return isinstance(read_draft(request.iq), DirectedQuery)
+    except Refusal:
+        return False
 
 
 def _is_known(iq: Element) -> bool:

@@ -72,8 +72,16 @@ class Judge:
             self._honey.touched(jid, _TOUCHES[action], topic, items=items, permitted=verdict.permitted)
         return verdict
 
+    def tell(self, asker: str, jid: str, action: Action, name: str) -> Verdict:
+        """Decide for somebody who asks whether another one may; it is he who stands in the record, and nobody has
+        touched anything by it."""
+        verdict = self._access.decide(jid, action, name)
+        decision = "permit" if verdict.permitted else "deny"
+        self._audit.note(asker, "grid.asked", name, {"identity": jid, "action": action.value, "decision": decision})
+        return verdict
+
     def permits(self, jid: str, action: Action, name: str) -> bool:
-        """Decide without a record: for what is only shown."""
+        """Decide without a record: for what is only shown, or was decided before."""
         return self._access.decide(jid, action, name).permitted
 
     def require(self, jid: str, action: Action, name: str, *, items: tuple[str, ...] = ()) -> Topic:

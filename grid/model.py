@@ -153,12 +153,14 @@ class Provider:
 
     :ivar queries: names of the query services it answers.
     :ivar notifications: names of the notifications it sends.
+    :ivar schema: what it says its schema is: a digest, a name, a place; nothing is checked by it.
     """
 
     jid: str
     topic: str
     queries: tuple[str, ...] = ()
     notifications: tuple[str, ...] = ()
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,12 @@ class Sessions:
             yield from sessions.values()
 
     def session(self, jid: Jid) -> ClientSession | None:
-        """The session of a full JID; of several, the one that began last holds the resource."""
+        """The session of a full JID; of several, the one that began last holds the resource.
+
+        Servers tell whole seconds: of two that began in the same one it is the one that was told of last.
+        """
         found = [session for session in self.of(jid.bare) if session.jid.resource == jid.resource]
-        return max(found, key=lambda session: session.since) if found else None
+        return max(reversed(found), key=lambda session: session.since) if found else None
 
     def credential(self, jid: Jid) -> Credential:
         """How the sender of a stanza has authenticated; an empty one when nobody tells."""

@@ -68,6 +68,7 @@ provider_table = Table(
     Column("jid", String(2047), primary_key=True),
     Column("queries", Text, nullable=False),  # names, as JSON
     Column("notifications", Text, nullable=False),
+    Column("schema", String(1024), nullable=False),
 )
 
 subscription_table = Table(
@@ -146,7 +147,7 @@ def put_provider(connection: Connection, provider: Provider) -> None:
     drop_provider(connection, provider.jid, provider.topic)
     values = {
         "topic": provider.topic, "jid": provider.jid, "queries": json.dumps(provider.queries),
-        "notifications": json.dumps(provider.notifications),
+        "notifications": json.dumps(provider.notifications), "schema": provider.schema[:1024],
     }  # fmt: skip
     connection.execute(insert(provider_table).values(values))
 
@@ -228,7 +229,8 @@ def _topic(row: Row[Any]) -> Topic:
 
 
 def _provider(row: Row[Any]) -> Provider:
-    return Provider(row.jid, row.topic, tuple(json.loads(row.queries)), tuple(json.loads(row.notifications)))
+    queries, notifications = (tuple(json.loads(names)) for names in (row.queries, row.notifications))
+    return Provider(row.jid, row.topic, queries, notifications, row.schema)
 
 
 def _subscription(row: Row[Any]) -> Subscription:

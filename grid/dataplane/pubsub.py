@@ -100,6 +100,7 @@ def configuration(topic: Topic) -> dict[str, str]:
         "notify_delete": "0",
         "notify_sub": "0",
         "purge_offline": "0",
+        "itemreply": "publisher",  # ejabberd: items say who published them, as Prosody's do by `expose_publisher`
     }
 
 

@@ -139,14 +139,17 @@ def subtopic(what: Subtopic, extra: str = "") -> str:
     return f"<subtopic{extra} node='{quote(what.node)}'>{filters}</subtopic>"
 
 
-def subscribe(request: DraftRequest, topic: str, providers: Sequence[str], *, pending: bool = False) -> str:
-    """The topic, and the full JIDs of its publishers.
+def subscribe(
+    request: DraftRequest, topics: str | Sequence[str], providers: Sequence[str], *, pending: bool = False
+) -> str:
+    """The topic, or those of a capability with exclusive schemas, and the full JIDs of the publishers.
 
     :param pending: somebody has yet to decide; nothing is delivered before.
     """
     jids = "".join(element("ns2:jid", jid) for jid in providers)
     waits = f"<pending xmlns='{ns.GRID}'/>" if pending else ""
-    content = f"{element('ns2:topicName', topic)}<ns2:xmppDetails>{jids}</ns2:xmppDetails>{waits}"
+    names = "".join(element("ns2:topicName", name) for name in ((topics,) if isinstance(topics, str) else topics))
+    content = f"{names}<ns2:xmppDetails>{jids}</ns2:xmppDetails>{waits}"
     return _draft(request, "subscribeResponse", content)
 
 

@@ -36,14 +36,16 @@ class Enrolled:
 class Subscribed:
     """What a subscriber is told.
 
-    :ivar topic: name of the topic or subtopic.
+    :ivar topic: name of the topic or subtopic, the first one if there are several.
     :ivar providers: full JIDs.
     :ivar pending: somebody has yet to decide.
+    :ivar topics: all of them: a capability with exclusive schemas has several.
     """
 
     topic: str
     providers: tuple[str, ...] = ()
     pending: bool = False
+    topics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,10 @@ def subscribed(iq: Element) -> Subscribed:
     details = next(_each(content, "xmppDetails"), None)
     jids = tuple(text_of(child) for child in _each(details, "jid")) if details is not None else ()
     pending = next(_each(content, "pending"), None) is not None
-    return Subscribed(text_of(_child(content, "topicName")), jids, pending)
+    names = tuple(text_of(child) for child in _each(content, "topicName"))
+    if not names:
+        raise bad_request("The answer to a subscription names no topic.")
+    return Subscribed(names[0], jids, pending, names)
 
 
 def unsubscribed(iq: Element) -> None:

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("jid", sa.String(length=2047), nullable=False),
         sa.Column("queries", sa.Text(), nullable=False),
         sa.Column("notifications", sa.Text(), nullable=False),
+        sa.Column("schema", sa.String(length=1024), nullable=False),
         sa.PrimaryKeyConstraint("topic", "jid", name=op.f("pk_grid_provider")),
     )
     op.create_table(

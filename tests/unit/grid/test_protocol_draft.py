@@ -414,7 +414,9 @@ def test_other_answers() -> None:
     assert replies.decided(iq(answers.is_authorized(ask, True, "r"))) == replies.Decided(True, "r")
     request = read_draft(xgrid(f"<subscribeRequest xmlns='{BASE}'>{capability()}</subscribeRequest>"))
     waiting = replies.subscribed(iq(answers.subscribe(request, "A-1", [], pending=True)))
-    assert waiting == replies.Subscribed("A-1", (), True)
+    assert waiting == replies.Subscribed("A-1", (), True, ("A-1",))
+    several = replies.subscribed(iq(answers.subscribe(request, ("A-1-a", "A-1-b"), ["p@g/r"])))
+    assert several == replies.Subscribed("A-1-a", ("p@g/r",), False, ("A-1-a", "A-1-b"))
     end = read_draft(iq(f"<unsubscribeRequest {OURS}><topicName>A-1</topicName></unsubscribeRequest>"))
     replies.unsubscribed(iq(answers.unsubscribe(end, "A-1")))
 

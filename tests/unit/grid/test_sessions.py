@@ -108,3 +108,13 @@ def test_only_a_session_that_may_be_quiet_has_to_be_lifted() -> None:
     sessions.down(HOST, session("2", SOC2))
     sessions.up(HOST, session("3", SOC2))
     assert not sessions.quiet(SOC2)
+
+
+def test_of_two_sessions_that_began_in_the_same_second_the_one_told_last_speaks() -> None:
+    sessions, _ = watched()
+    sessions.up(HOST, ClientSession("1", SOC1, 5.0, "SCRAM-SHA-256"))
+    sessions.up(HOST, session("2", since=5.0))
+    assert sessions.credential(SOC1).mechanism == "EXTERNAL"
+    sessions.login(SOC1)
+    sessions.down(HOST, ClientSession("1", SOC1, 5.0, "SCRAM-SHA-256"))
+    assert sessions.logged_in(SOC1)
