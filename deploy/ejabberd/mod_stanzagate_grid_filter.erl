@@ -28,9 +28,13 @@
 send({Packet, #{lserver := Host} = State} = Acc) when ?IS_STANZA(Packet) ->
     Look = fun() ->
                    Guard = mod_stanzagate_grid_guard:find(Host),
-                   case weighed(Guard, Packet) of
-                       drop -> drop;
-                       _ -> outgoing(Guard, Packet)
+                   case registers(Packet) of
+                       true -> refused(Guard, forbidden, Packet);
+                       false ->
+                           case weighed(Guard, Packet) of
+                               drop -> drop;
+                               _ -> outgoing(Guard, Packet)
+                           end
                    end
            end,
     case guarded(Look, Packet) of
@@ -133,6 +137,15 @@ arriving({component, Host}, Packet) ->
     weighed(mod_stanzagate_grid_guard:find(Host), Packet);
 arriving(_, Packet) ->
     Packet.
+
+%% Whether a client wants to change or remove its account (XEP-0077). Accounts of nodes are the controller's affair:
+%% whoever has stolen a certificate could set a password, and come back with that when the certificate is revoked.
+registers(#iq{sub_els = Elements}) ->
+    lists:any(fun(#xmlel{} = Element) -> fxml:get_tag_attr_s(<<"xmlns">>, Element) =:= ?NS_REGISTER;
+                 (_) -> false
+              end, Elements);
+registers(_) ->
+    false.
 
 weighed(Guard, Packet) ->
     case mod_stanzagate_grid_weight:is_heavy(Packet) of

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from grid import ns
+from tests.interop.cast import GRID
 from tests.interop.conftest import Sandbox
 from tests.interop.gridkit import BROKER, CONTROLLER, Node, account, grid, refused
 
@@ -82,3 +83,17 @@ async def all_items(node: Node, topic: str) -> list[str]:
             if len(found) >= count or not part:
                 return found
             after = part[-1]
+
+
+async def test_a_stolen_certificate_leaves_no_password_behind(sandbox: Sandbox) -> None:
+    """In-band registration (XEP-0077), which Prosody loads by default, would outlive the certificate's revocation."""
+    query = "<query xmlns='jabber:iq:register'>{}</query>"
+    async with grid(sandbox) as world:
+        member = await world.member()
+        change = query.format(f"<username>{member.name}</username><password>mine</password>")
+        async with world.online(member) as node:
+            for content in (change, query.format("<remove/>")):
+                for to in (GRID, member.jid):
+                    assert await node.refusal(content, to=to, kind="set") == ("auth", "forbidden")
+        async with world.online(member) as node:
+            assert refused(await node.ask(account("login"))) == ("", "")

@@ -12,6 +12,7 @@ local hosts = prosody.hosts;
 local pairs, setmetatable = pairs, setmetatable;
 
 local xmlns_pubsub = "http://jabber.org/protocol/pubsub";
+local xmlns_register = "jabber:iq:register";
 
 local reach = {};
 local reach_mt = { __index = reach };
@@ -40,9 +41,19 @@ local function publishes(stanza)
 	return false;
 end
 
+-- Whether a client wants to change or remove its account (XEP-0077). Those of nodes are the controller's affair: whoever
+-- has stolen a certificate could set a password, and come back with that when the certificate is revoked.
+local function registers(stanza)
+	for _, child in pairs(stanza.tags) do
+		if child.attr.xmlns == xmlns_register then return true; end
+	end
+	return false;
+end
+
 -- What a client of this host sends.
 function reach:sent(origin, stanza)
 	if self.is_heavy(stanza) then return "heavy"; end
+	if stanza.name == "iq" and registers(stanza) then return "forbidden"; end
 	local why = self:restriction(origin, origin.username);
 	if not why then return nil; end
 	local to = stanza.attr.to;
