@@ -283,7 +283,7 @@ class Desk:
         return answers.is_authorized(request, verdict.permitted, verdict.reason)
 
     def _askable(self, bare: str, asked: str, service: str) -> list[str]:
-        """The topics of a service that a node may ask about: those it publishes to; about itself, all that it sees."""
+        """The topics of a service about which a node may ask: those it publishes to; about itself, all it sees."""
         names = {provider.topic for provider in self._topics.find(service)}
         names |= {topic.name for topic in self._topics.versions(service)}
         names |= {service} if self._topics.get(service) is not None else set()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
@@ -99,6 +100,15 @@ class Authority:
         authority = cls.create(name, nodes_of=nodes_of)
         authority.issued().write(certificate, key)
         return authority
+
+    def is_good(self, certificate: Path, remaining: timedelta, *, now: datetime | None = None) -> bool:
+        """Whether a file holds a certificate that this authority has issued and that is valid for `remaining` more."""
+        try:
+            found = x509.load_pem_x509_certificate(certificate.read_bytes())
+            found.verify_directly_issued_by(self.certificate)
+        except (OSError, ValueError, TypeError, InvalidSignature):
+            return False
+        return found.not_valid_after_utc - remaining > (now or datetime.now(UTC))
 
     def issued(self) -> Issued:
         """The authority's own certificate and key."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from stanzagate.pki import Authority
 from stanzagate.sandbox.accounts import ACS_DOMAIN, CPE_DOMAIN, GRID_DOMAIN
 from stanzagate.sandbox.plan import CONTROLLER, GATE, PUBSUB, Layout, Plan
+
+REMAINING = timedelta(days=30)
+"""A node's certificate that ends earlier is replaced."""
 
 _NAMES = {
     CPE_DOMAIN: (CPE_DOMAIN, GATE),
@@ -26,7 +31,8 @@ def authorities(layout: Layout) -> tuple[Authority, Authority]:
 
 
 def make_certificates(plan: Plan) -> None:
-    """Issue every certificate of the sandbox anew, so that none of an earlier run has expired.
+    """Issue every certificate of the servers anew, so that none of an earlier run has expired. Those of nodes stay
+    while they are good for some time: a node's name is bound to the certificate that it has registered with.
 
     :raises InputError: when the CA of an earlier run is damaged.
     """
@@ -38,4 +44,6 @@ def make_certificates(plan: Plan) -> None:
         )
     for account in plan.accounts.nodes:
         name = account.jid.partition("@")[0]
-        node.node(account.jid).write(layout.nodes / f"{name}.crt", layout.nodes / f"{name}.key")
+        certificate, key = layout.nodes / f"{name}.crt", layout.nodes / f"{name}.key"
+        if not (key.exists() and node.is_good(certificate, REMAINING)):
+            node.node(account.jid).write(certificate, key)

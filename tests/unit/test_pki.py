@@ -114,3 +114,15 @@ def test_keys_are_not_shown() -> None:
 
 
 AUTHORITY = Authority.create("test")
+
+
+def test_a_certificate_is_good_while_its_authority_is_the_same_and_time_is_left(tmp_path: Path) -> None:
+    ours, theirs = Authority.create("ours"), Authority.create("theirs")
+    file = tmp_path / "node.crt"
+    issued = ours.node("soc1@grid.test")
+    issued.write(file, tmp_path / "node.key")
+    assert ours.is_good(file, timedelta(days=30))
+    assert not ours.is_good(file, timedelta(days=400))
+    assert not theirs.is_good(file, timedelta(days=30))
+    file.write_text("not a certificate")
+    assert not ours.is_good(file, timedelta(days=30)) and not ours.is_good(tmp_path / "none", timedelta(0))

@@ -140,8 +140,8 @@ def test_answers(first: tuple[str, ...], second: tuple[str, ...], entries: objec
     listed = answers.capabilities(ListCapabilities(envelope=envelope), entries)
     assert replies.capabilities(iq(listed)) == (entries, None)
     assert replies.found(iq(answers.find(Find("x"), first))) == first
-    subscribed = answers.subscribe(SubscribeRequest("X", "1", envelope=envelope), first[0], second, pending=yes)
-    assert replies.subscribed(iq(subscribed)) == replies.Subscribed(first[0], second, yes)
+    subscribed = answers.subscribe(SubscribeRequest("X", "1", envelope=envelope), first, second, pending=yes)
+    assert replies.subscribed(iq(subscribed)) == replies.Subscribed(first[0], second, yes, first)
     enrolled = replies.enrolled(
         iq(
             answers.init_publish(
