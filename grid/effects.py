@@ -100,6 +100,7 @@ class Effects:
         :raises NotConfirmed: not everything has been done yet.
         """
         jid = change.jid
+        self._programmer.expect(jid)  # the plugin comes first, and may take its time
         was = change.before is not None and change.before.state is NodeState.ACTIVE
         state = change.after.state if change.after is not None else None
         steps: list[Callable[[], Awaitable[object]]] = []
@@ -170,6 +171,8 @@ class Effects:
 
     async def _rights_changed(self, jids: Iterable[str], topics: Iterable[Topic]) -> None:
         concerned, names = frozenset(jids), sorted(topic.name for topic in topics)
+        for name in names:
+            self._programmer.expect(name)
         steps: list[Callable[[], Awaitable[object]]] = []
         for name in names:
             for subscription in [item for item in self._topics.subscriptions(topic=name) if item.jid in concerned]:

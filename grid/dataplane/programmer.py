@@ -154,6 +154,10 @@ class Programmer:
         if self._debts is not None:
             await self._debts.settle(jid)
 
+    def expect(self, what: str) -> None:
+        """A topic or a node has changed and will be programmed: if the link is lost before, that is no drift."""
+        self._note_made(what)
+
     async def recover(self) -> None:
         """Owe what an earlier run of the controller owed; call it before `run`."""
         if self._debts is not None:
