@@ -41,8 +41,8 @@ local function publishes(stanza)
 	return false;
 end
 
--- Whether a client wants to change or remove its account (XEP-0077). Those of nodes are the controller's affair: whoever
--- has stolen a certificate could set a password, and come back with that when the certificate is revoked.
+-- Whether a client wants to change or remove its account (XEP-0077). Those of nodes are the controller's affair: who has
+-- stolen a certificate could set a password, and come back with that when the certificate is revoked.
 local function registers(stanza)
 	for _, child in pairs(stanza.tags) do
 		if child.attr.xmlns == xmlns_register then return true; end
