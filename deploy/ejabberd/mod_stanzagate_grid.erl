@@ -17,8 +17,9 @@
 %%%
 %%% The parts: mod_stanzagate_grid_filter (who may send what), _front (of the broker), _clients (authentication and
 %%% sessions), _server (the guard's process), _facts, _quiet, _questions (the tables), _orders (what the controller may
-%%% say), _control (what may be asked of the guard), _guard (what all of them know). The sessions, the journal and the
-%%% administrator's commands are those of mod_stanzagate, which guards devices; a host has one of the two modules.
+%%% say), _control (what may be asked of the guard), _guard (what all of them know), _passwords (who cannot log in any
+%%% more). The sessions, the journal and the administrator's commands are those of mod_stanzagate, which guards devices; a
+%%% host has one of the two modules.
 -module(mod_stanzagate_grid).
 -behaviour(gen_mod).
 
@@ -43,6 +44,7 @@ start(Host, Options) ->
     gen_iq_handler:add_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace(), mod_stanzagate_grid_control,
                                   process_iq),
     mod_stanzagate_control:register_commands(),
+    mod_stanzagate_grid_passwords:warn(Host),
     mod_stanzagate_grid_server:start(Host).
 
 %% @doc Guard it no more. What serves all grid hosts goes with the last of them. What the controller has said is kept.

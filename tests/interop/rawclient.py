@@ -25,6 +25,8 @@ from tests.interop.conftest import Sandbox
 
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 MANAGEMENT = "urn:xmpp:sm:3"
+SCRAM = {"sha256": "SCRAM-SHA-256", "sha1": "SCRAM-SHA-1"}
+"""Best first."""
 
 
 class RawClient(Requester):
@@ -101,9 +103,10 @@ async def authenticated(sandbox: Sandbox, bare: str, password: str, tls: ssl.SSL
     await stream.element()
     await stream.start_tls(domain, tls)
     await stream.open(domain, CLIENT)
-    await stream.element()
+    features = await stream.element()
     if password:
-        await _scram(stream, user, password)
+        offered = {item.text for item in features.iter(f"{{{SASL}}}mechanism")}
+        await _scram(stream, user, password, next(name for name in SCRAM if SCRAM[name] in offered))
     else:
         await _sasl(stream, f"<auth xmlns='{SASL}' mechanism='EXTERNAL'>=</auth>", "success")
     await stream.open(domain, CLIENT)
@@ -167,17 +170,20 @@ async def _sasl(stream: Stream, xml: str, expected: str) -> bytes:
     return base64.b64decode(answer.text or "")
 
 
-async def _scram(stream: Stream, user: str, password: str) -> None:
-    """SCRAM-SHA-1 without channel binding (RFC 5802)."""
+async def _scram(stream: Stream, user: str, password: str, name: str) -> None:
+    """SCRAM without channel binding (RFC 5802, RFC 7677).
+
+    :param name: of the hash, as Python knows it.
+    """
     first = f"n={user},r={secrets.token_hex(12)}"
     begin = base64.b64encode(f"n,,{first}".encode()).decode()
-    offer = await _sasl(stream, f"<auth xmlns='{SASL}' mechanism='SCRAM-SHA-1'>{begin}</auth>", "challenge")
+    offer = await _sasl(stream, f"<auth xmlns='{SASL}' mechanism='{SCRAM[name]}'>{begin}</auth>", "challenge")
     values = dict(item.split("=", 1) for item in offer.decode().split(","))
     last = f"c=biws,r={values['r']}"
-    salted = hashlib.pbkdf2_hmac("sha1", password.encode(), base64.b64decode(values["s"]), int(values["i"]))
-    key = hmac.digest(salted, b"Client Key", "sha1")
+    salted = hashlib.pbkdf2_hmac(name, password.encode(), base64.b64decode(values["s"]), int(values["i"]))
+    key = hmac.digest(salted, b"Client Key", name)
     signed = f"{first},{offer.decode()},{last}".encode()
-    signature = hmac.digest(hashlib.sha1(key, usedforsecurity=False).digest(), signed, "sha1")
+    signature = hmac.digest(hashlib.new(name, key, usedforsecurity=False).digest(), signed, name)
     proof = base64.b64encode(bytes(one ^ other for one, other in zip(key, signature, strict=True))).decode()
     end = base64.b64encode(f"{last},p={proof}".encode()).decode()
     await _sasl(stream, f"<response xmlns='{SASL}'>{end}</response>", "success")

@@ -120,7 +120,7 @@ async def test_the_certificate_of_a_client_is_told(both: Sandbox) -> None:
             events = [told(client.jid) for client in (one, two, three)]
             snapshot = await gate.sessions(GRID)
             for name, mechanism, event in zip(
-                ("soc1", "soc2", ""), ("EXTERNAL", "SCRAM-SHA-1", "SCRAM-SHA-1"), events, strict=True
+                ("soc1", "soc2", ""), ("EXTERNAL", "SCRAM-SHA-256", "SCRAM-SHA-256"), events, strict=True
             ):
                 assert event is not None
                 same = next(item for item in snapshot if item.get("sid") == event.get("sid"))

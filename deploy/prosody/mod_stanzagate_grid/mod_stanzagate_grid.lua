@@ -14,8 +14,9 @@
 --
 --    ledger     what the controller has told, and where it lies      admission   who gets in, who has to leave
 --    reach      who reaches whom                                      commands    the controller's orders
---    events     topics in what is sent                                and from mod_stanzagate: link, sessions, orders,
---                                                                     outgoing, journal, bypass, shell
+--    events     topics in what is sent                                passwords   who cannot log in any more
+--
+-- and from mod_stanzagate: link, sessions, orders, outgoing, journal, bypass, shell.
 --
 -- Options: stanzagate_component (the controller), stanzagate_broker (the pubsub host), stanzagate_mode ("enforce" or
 -- "log-only", which logs but holds nothing). What is wrong there never opens the guard.
@@ -255,6 +256,7 @@ local function protected(f)
 	end
 end
 
+local warn_of_passwords = protected(module:require "passwords".warn);
 local tell_status = protected(function () orders:tell_status(); end);
 
 bypass = module:require "mod_stanzagate/bypass".new(tell_status, tell_status);
@@ -326,6 +328,7 @@ function module.load()
 		status = status, bypass = function (minutes) return bypass:set(minutes); end, describe = describe,
 	});
 	if not link:is_attached() then module:set_status("warn", (component or "no component") .. " is not attached"); end
+	warn_of_passwords();
 end
 
 function module.save()
