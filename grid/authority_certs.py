@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from component.base.errors import InputError
 from component.base.files import write_atomic
 from component.base.jid import prepare
-from grid.binding import XMPP_ADDR
+from grid.xmppaddr import XMPP_ADDR
 
 PUBLIC = 0o644
 AUTHORITY_LIFE = timedelta(days=3650)

@@ -19,18 +19,14 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import ObjectIdentifier
 from sqlalchemy import Column, Connection, Float, LargeBinary, String, Table, delete, insert, select
 
 from component.base.errors import StanzagateError
-from component.base.jid import JidError, prepare
 from component.base.store import Store, metadata
 from grid.model import Credential
+from grid.xmppaddr import addresses
 
 log = logging.getLogger(__name__)
-
-XMPP_ADDR = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
-"""id-on-xmppAddr, a UTF8String (RFC 6120 §13.7.1.4)."""
 
 LONGEST_PATH = 4
 """So many authorities may stand between a node and the root, the root included."""
@@ -38,7 +34,6 @@ LONGEST_PATH = 4
 REMEMBERED = 20_000
 """Certificates whose path was verified; each takes about half a kilobyte."""
 
-_UTF8_STRING = 0x0C
 _SIZE = 32
 
 binding_table = Table(
@@ -198,43 +193,9 @@ def fingerprint_of(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def addresses(certificate: x509.Certificate) -> list[str]:
-    """The bare JIDs that a certificate carries as xmppAddr; what is not an account's is left out.
-
-    :raises ValueError: the extension cannot be read.
-    """
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    found = []
-    for name in names.get_values_for_type(x509.OtherName):
-        if name.type_id == XMPP_ADDR:
-            try:
-                jid = prepare(_utf8(name.value))
-            except (JidError, ValueError):
-                continue
-            if jid.local and not jid.resource:
-                found.append(jid.bare)
-    return found
-
-
 def moment(seconds: float) -> datetime:
     """A point in time as certificates have it: whole seconds, UTC."""
     return datetime.fromtimestamp(int(seconds), UTC)
-
-
-def _utf8(der: bytes) -> str:
-    """The text of a DER UTF8String that fills all of `der`."""
-    if len(der) < 2 or der[0] != _UTF8_STRING:
-        raise ValueError("not a UTF8String")
-    size, begin = der[1], 2
-    if size & 0x80:
-        begin += size & 0x7F
-        size = int.from_bytes(der[2:begin], "big")
-    if len(der) != begin + size:
-        raise ValueError("of another length than it says")
-    return der[begin:].decode()
 
 
 def _path_to(

@@ -34,7 +34,7 @@ from grid.authority_certs import (
     new_certificate,
     pem,
 )
-from grid.binding import XMPP_ADDR
+from grid.xmppaddr import XMPP_ADDR
 
 __all__ = ["PUBLIC", "SRV_NAME", "XMPP_ADDR", "Authority", "Issued"]
 
@@ -102,7 +102,7 @@ class Authority:
         return authority
 
     def is_good(self, certificate: Path, remaining: timedelta, *, now: datetime | None = None) -> bool:
-        """Whether a file holds a certificate that this authority has issued and that is valid for `remaining` more."""
+        """Whether a file holds a certificate of this authority that is valid for `remaining` more."""
         try:
             found = x509.load_pem_x509_certificate(certificate.read_bytes())
             found.verify_directly_issued_by(self.certificate)

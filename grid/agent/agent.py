@@ -15,12 +15,11 @@ from component.base.errors import InputError
 from component.base.jid import prepare
 from component.base.stanzas import quote
 from grid import ns
-from grid.agent import stanzas, trust
+from grid.agent import identity, stanzas
 from grid.agent.errors import AgentError, NoSuchTopic, Refused
 from grid.agent.membership import Membership
 from grid.agent.payloads import Payload, Schemas, written
 from grid.agent.questions import Decisions, Handler, IncidentHandler, Questions
-from grid.agent.stream import Login
 from grid.agent.strip import paths
 from grid.agent.subscriptions import QUEUE, Overflow, Stream, Subscriptions
 from grid.agent.uplink import Uplink
@@ -37,7 +36,6 @@ TIMEOUT = 60.0
 """Seconds that a request may take, reconnecting included."""
 
 PORT = 5222
-RESOURCE = "agent"
 T = TypeVar("T")
 
 DERIVED = "derived"
@@ -91,12 +89,10 @@ class Agent:
         on_state: Callable[[NodeState], None] | None = None,
         on_provider: Callable[[str, tuple[str, ...], bool], None] | None = None,
     ) -> None:
-        address = prepare(jid)
-        if not address.local:
-            raise InputError(f"{jid} is not the JID of a node.", hint="Write local@domain.")
-        if not (cert or password):
-            raise InputError(f"{jid} has neither a certificate nor a password to log in with.")
-        pins = [pin] if isinstance(pin, str) else list(pin)
+        login = identity.login(
+            jid, host=host, port=port, ca=ca, cert=cert, key=key, password=password, pin=pin, crl=crl
+        )
+        address = prepare(login.jid)
         self.bare = address.bare
         self.controller = f"controller.{address.domain}" if controller == DERIVED else controller
         self.broker = broker or f"pubsub.{address.domain}"
@@ -106,27 +102,8 @@ class Agent:
         self._strip = {topic: paths(texts) for topic, texts in by_topic.items()}
         self._schemas = Schemas(schemas)
         self._types: dict[str, str] = {}
-        login = Login(
-            f"{address.bare}/{address.resource or RESOURCE}",
-            trust.context(ca=ca, cert=cert, key=key, pins=pins, crl=crl),
-            host,
-            port,
-            cert is not None,
-            password,
-        )
         self._uplink = Uplink(login, on_session=self._session, on_stanza=self._received, on_failed=self._failed)
-        self._membership = (
-            Membership(
-                self._uplink,
-                self.controller,
-                be_present=self._be_present,
-                timeout=timeout,
-                patience=patience,
-                on_state=on_state,
-            )
-            if self.controller is not None
-            else None
-        )
+        self._membership = self._member(patience, on_state)
         self._on_provider = on_provider
         self._subscriptions = Subscriptions(lambda topic: self._spawn("subscription", self._subscribe_again(topic)))
         self._opening: dict[str, asyncio.Lock] = {}
@@ -138,6 +115,14 @@ class Agent:
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._entering: asyncio.Task[None] | None = None
+
+    def _member(self, patience: float | None, on_state: Callable[[NodeState], None] | None) -> Membership | None:
+        if self.controller is None:
+            return None
+        return Membership(
+            self._uplink, self.controller, be_present=self._be_present, timeout=self._timeout, patience=patience,
+            on_state=on_state,
+        )  # fmt: skip
 
     # Being there
 
@@ -253,7 +238,8 @@ class Agent:
         :raises Refused: the node may not publish this, or there is no such capability and it may not make one.
         """
         request = requests.InitPublish(capability, version, tuple(offers), filterable)
-        answer = await self._control(request, f"providing {capability}-{version}", "set")
+        topic = f"{capability}-{version}"
+        answer = await self._control(request, f"providing {topic}", "set", right=f"publish {topic}")
         return _read(replies.enrolled, answer).topics
 
     async def publish(
@@ -276,6 +262,7 @@ class Agent:
             f"<pubsub xmlns='{ns.PUBSUB}'><publish node='{quote(topic)}'>"
             f"<item id='{quote(id)}'>{content}</item></publish></pubsub>",
             what=f"publishing to {topic}",
+            right=f"publish {topic}",
             timeout=timeout or self._timeout,
             kind="set",
         )
@@ -345,12 +332,14 @@ class Agent:
     async def _subscribe(self, name: str, version: str) -> str:
         if version:
             request = requests.SubscribeRequest(name, version)
-            answer = await self._control(request, f"subscribing to {name}-{version}", "set")
+            topic = f"{name}-{version}"
+            answer = await self._control(request, f"subscribing to {topic}", "set", right=f"subscribe {topic}")
             return _read(replies.subscribed, answer).topic
         await self._uplink.ask(
             self.broker,
             f"<pubsub xmlns='{ns.PUBSUB}'><subscribe node='{quote(name)}' jid='{quote(self.bare)}'/></pubsub>",
             what=f"subscribing to {name}",
+            right=f"subscribe {name}",
             timeout=self._timeout,
             kind="set",
         )
@@ -421,6 +410,7 @@ class Agent:
             to,
             asking.write(requests.DirectedQuery(name, element)),
             what=f"asking {to}",
+            right=f"{Action.WRITE if changes else Action.READ} {name}",
             timeout=timeout or self._timeout,
             kind="set" if changes else "get",
             repeat=not changes,
@@ -467,13 +457,19 @@ class Agent:
         return _read(replies.decided, answer).permitted
 
     async def _control(
-        self, request: requests.DraftRequest, what: str, kind: str = "get", timeout: float | None = None
+        self,
+        request: requests.DraftRequest,
+        what: str,
+        kind: str = "get",
+        *,
+        timeout: float | None = None,
+        right: str = "",
     ) -> Element:
         if self.controller is None:
             raise InputError(f"{what[:1].upper()}{what[1:]} needs a controller.")
         payload = asking.write(request)
         return await self._uplink.ask(
-            self.controller, payload, what=what, timeout=timeout or self._timeout, kind=kind
+            self.controller, payload, what=what, timeout=timeout or self._timeout, kind=kind, right=right
         )
 
     # What comes

@@ -108,9 +108,9 @@ class BadRequest(Refused):
 
 
 _KINDS: dict[str, tuple[type[Refused], str]] = {
-    "registration-required": (NotRegistered, "Register the node, or have an administrator admit it: `node add`."),
+    "registration-required": (NotRegistered, "Register it, or have it admitted: `stanzagate node add {jid}`."),
     "not-authorized": (NotAuthorized, "Log in first."),
-    "forbidden": (Forbidden, "An administrator can say why: `access explain NODE ACTION TOPIC`."),
+    "forbidden": (Forbidden, "An administrator can say why: `stanzagate node show {jid}`."),
     "item-not-found": (NoSuchTopic, "Is the name right? Without any right on it, a topic does not exist for you."),
     "conflict": (Conflict, "Is another node registered under this name, or with another certificate?"),
     "not-acceptable": (NotAcceptable, ""),
@@ -118,17 +118,26 @@ _KINDS: dict[str, tuple[type[Refused], str]] = {
     "policy-violation": (LimitReached, "Try again later."),
     "bad-request": (BadRequest, ""),
 }
+_APPROVE = "An administrator lets it in: `stanzagate node approve {jid}`."
+_EXPLAIN = "An administrator can say why: `stanzagate access explain {jid} {right}`."
 
 
-def refused(what: str, stanza: Element) -> Refused:
+def refused(what: str, stanza: Element, *, jid: str, right: str = "") -> Refused:
     """The exception for an answer of type error.
 
     :param what: what was asked for, as the beginning of a sentence: ``publishing to X``.
+    :param jid: bare JID of the node that asked.
+    :param right: what it must be permitted, as `access explain` takes it: ``publish X``.
     """
     refusal = read_refusal(stanza)
     kind, hint = _KINDS.get(refusal.condition, (Refused, ""))
+    said = refusal.text.rstrip(".")
     if is_pending(refusal):
-        kind, hint = Pending, "An administrator approves it: `node approve JID`."
-    said = f" ({refusal.text})" if refusal.text else ""
+        kind, hint, said = Pending, _APPROVE, f"{jid} waits for an administrator"
+    elif kind is NotRegistered:
+        said = said or f"{jid} is not registered"
+    elif kind is Forbidden and right:
+        hint = _EXPLAIN
+    message = f"{what[:1].upper()}{what[1:]} was refused: {refusal.condition}{f' ({said})' if said else ''}."
     info = StanzaErrorInfo(refusal.kind, refusal.condition, refusal.text)
-    return kind(f"{what[:1].upper()}{what[1:]} was refused: {refusal.condition}{said}.", info, hint=hint)
+    return kind(message, info, hint=hint.replace("{jid}", jid).replace("{right}", right))

@@ -51,6 +51,7 @@ class Membership:
         self._on_state = on_state
         self._uniform = uniform
         self._news = asyncio.Event()
+        self._refused: Refused | None = None
         self.logged_in = False
 
     async def enter(self) -> None:
@@ -63,7 +64,9 @@ class Membership:
             async with asyncio.timeout(self._patience or None):
                 await self._enter()
         except TimeoutError:
-            raise NotConnected(f"{self._uplink.jid} was not approved within {self._patience:g} s.") from None
+            raise self._refused or NotConnected(
+                f"{self._uplink.jid} could not log in within {self._patience:g} s."
+            ) from None
 
     async def _enter(self) -> None:
         registered, delay = False, FIRST_LOOK
@@ -71,6 +74,7 @@ class Membership:
             try:
                 await self.login()
             except (NotRegistered, Pending) as error:
+                self._refused = error
                 if not registered:
                     registered = True
                     if await self.register() is NodeState.ACTIVE:

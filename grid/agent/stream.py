@@ -22,6 +22,7 @@ from xml.sax.saxutils import escape
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
+from component.base.jid import JidError, prepare
 from component.base.stanzas import quote
 from component.base.tags import WholeTags
 from grid.agent import sasl
@@ -280,7 +281,16 @@ class AgentStream(ClientXMPP):
         bound = element.findtext(f"{{{BIND}}}bind/{{{BIND}}}jid")
         if element.get("type") != "result" or not bound:
             raise NotConnected(f"{self._place} gave {self.requested_jid.bare} no resource.")
-        self.set_jid(bound.strip())
+        try:
+            given = prepare(bound.strip())
+        except JidError as error:
+            raise NotConnected(f"{self._place} gave {self.requested_jid.bare} no JID: {error.message}") from None
+        if given.bare != prepare(self._login.jid).bare:  # servers go by the certificate alone
+            raise LoginRefused(
+                f"{self._place} takes these credentials for {given.bare}, not for {self.requested_jid.bare}.",
+                hint="Give the node its own certificate or password.",
+            )
+        self.set_jid(given.full)
 
     async def _next(self, name: str = "") -> Element:
         """The next element of the negotiation."""

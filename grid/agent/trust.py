@@ -40,15 +40,12 @@ class NotPinned(ssl.SSLCertVerificationError):
 def context(
     *,
     ca: Path | str | None = None,
-    cert: Path | str | None = None,
-    key: Path | str | None = None,
     pins: Sequence[str] = (),
     crl: Path | str | None = None,
 ) -> ssl.SSLContext:
-    """What verifies the server, and shows the own certificate.
+    """What verifies the server.
 
     :param ca: PEM file of the authorities; those of the system when it is left out.
-    :param key: PEM, without a pass phrase; left out when it is in `cert`.
     :param pins: fingerprints, one of which the server's certificate must have.
     :param crl: PEM file of the authority's revocation list; an expired one refuses every certificate.
     :raises ConfigError: a file cannot be used.
@@ -65,9 +62,6 @@ def context(
     if crl is not None:
         _use(crl, "a revocation list", lambda: made.load_verify_locations(cafile=str(crl)))
         made.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
-    if cert is not None:
-        # an empty pass phrase: OpenSSL would ask for one on the terminal otherwise
-        _use(cert, "a certificate with its key", lambda: made.load_cert_chain(cert, key, password=""))
     if wanted:
         made.sslobject_class = _pinned(wanted)
     return made

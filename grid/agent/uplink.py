@@ -197,12 +197,21 @@ class Uplink:
     # Asking
 
     async def ask(
-        self, to: str, payload: str, *, what: str, timeout: float, kind: str = "get", repeat: bool = True
+        self,
+        to: str,
+        payload: str,
+        *,
+        what: str,
+        timeout: float,
+        kind: str = "get",
+        repeat: bool = True,
+        right: str = "",
     ) -> Element:
         """Send an IQ and wait for its result.
 
         :param what: what this does, for errors: ``publishing to X``.
         :param timeout: seconds for all of it, reconnecting included.
+        :param right: what the node must be permitted for it: ``publish X``.
         :param repeat: whether it may be sent again when a session is lost with its answer.
         :raises Refused: the answer is an error.
         :raises Unconfirmed: there is none.
@@ -232,7 +241,7 @@ class Uplink:
         finally:
             self._requests.pop(id, None)
         if answer.get("type") == "error":
-            raise refused(what, answer)
+            raise refused(what, answer, jid=str(self.stream.requested_jid.bare), right=right)
         return answer
 
     def send(self, stanza: str) -> None:

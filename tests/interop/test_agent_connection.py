@@ -7,7 +7,8 @@ import ssl
 
 import pytest
 
-from grid.agent import LoginRefused, NotConnected, UntrustedServer
+from grid.agent import LoginRefused, NotConnected, UntrustedServer, identity, trust
+from grid.agent.stream import AgentStream, Login
 from tests.interop.agentkit import agent, puppet, wire
 from tests.interop.conftest import Sandbox
 
@@ -39,6 +40,16 @@ async def test_a_node_logs_in_by_certificate_and_by_password(server: Sandbox, wa
         mechanism = node._uplink.stream.mechanism
         assert mechanism.startswith("SCRAM-") if way == "scram" else mechanism == "EXTERNAL"
         assert [type(request).__name__ for _, request in grid.asked] == ["Login"]
+
+
+async def test_a_server_that_takes_a_node_for_somebody_else(server: Sandbox) -> None:
+    """Servers bind whomever the certificate names; the agent is not somebody else without knowing it."""
+    row, tls = server.account("soc2"), trust.context(ca=server.info["ca"])
+    identity.show(tls, row["jid"], row["cert"], row["key"])
+    stream = AgentStream(Login("soc1@grid.test/agent", tls, *server.address, True), on_stanza=lambda *_: None)
+    with pytest.raises(LoginRefused, match=r"for soc2@grid\.test, not for soc1"):
+        await stream.open(10)
+    assert not stream.online
 
 
 async def test_a_wrong_password_is_refused(server: Sandbox) -> None:

@@ -6,10 +6,24 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from lxml import etree
 
 from component.base.errors import ConfigError, InputError
-from grid.agent import InvalidPayload, Overflow, Overrun, Stream, SubscriptionEnded, trust
+from grid.agent import (
+    Agent,
+    Forbidden,
+    InvalidPayload,
+    NotRegistered,
+    Overflow,
+    Overrun,
+    Pending,
+    Refused,
+    Stream,
+    SubscriptionEnded,
+    trust,
+)
+from grid.agent.errors import refused
 from grid.agent.items import Gone, Item, Seen, read
 from grid.agent.management import TELL_AFTER, WINDOW, Management
 from grid.agent.payloads import LARGEST, Schemas, written
@@ -17,6 +31,7 @@ from grid.agent.sasl import SaslError, Scram, choose
 from grid.agent.strip import Path as StripPath
 from grid.agent.strip import paths
 from grid.agent.subscriptions import UNCLAIMED, Subscriptions
+from stanzagate.pki import Authority
 
 IODEF = "urn:ietf:params:xml:ns:iodef-2.0"
 INCIDENT = (
@@ -349,6 +364,93 @@ def test_a_fingerprint_in_any_spelling() -> None:
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("nothing")
-    for options in ({"ca": bad}, {"ca": tmp_path / "none"}, {"cert": bad}, {"crl": bad}):
+    for options in ({"ca": bad}, {"ca": tmp_path / "none"}, {"crl": bad}):
         with pytest.raises(ConfigError, match=r"pem|none"):
             trust.context(**options)
+
+
+# The node's own certificate
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with the certificates and keys of two nodes, and files that are of no use."""
+    ca = Authority.create("nodes", nodes_of="grid.test")
+    for name in ("soc1", "soc2"):
+        ca.node(f"{name}@grid.test").write(tmp_path / f"{name}.crt", tmp_path / f"{name}.key")
+    Authority.create("servers").server(["grid.test"]).write(tmp_path / "server.crt", tmp_path / "server.key")
+    (tmp_path / "both.pem").write_bytes((tmp_path / "soc1.crt").read_bytes() + (tmp_path / "soc1.key").read_bytes())
+    key = serialization.load_pem_private_key((tmp_path / "soc1.key").read_bytes(), None)
+    (tmp_path / "secret.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    cut = (tmp_path / "soc1.key").read_text().splitlines()
+    (tmp_path / "cut.key").write_text("\n".join([cut[0], cut[1][:20], cut[-1]]))
+    (tmp_path / "text").write_text("nothing")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("cert", "key"), [("soc1.crt", "soc1.key"), ("both.pem", None)])
+def test_the_own_certificate(own: Path, cert: str, key: str | None) -> None:
+    Agent("soc1@grid.test", cert=own / cert, key=own / key if key else None)
+    Agent("SOC1@Grid.test/there", cert=str(own / cert), key=str(own / key) if key else None)
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "words"),
+    [
+        ("soc2.crt", "soc2.key", "soc2.crt: is the certificate of soc2@grid.test, not of soc1@grid.test"),
+        ("server.crt", "server.key", "server.crt: does not name soc1@grid.test"),
+        ("soc1.crt", "soc2.key", "soc1.crt: does not belong to the private key in .*soc2.key"),
+        ("soc1.crt", None, "soc1.crt: holds no private key.*--key"),
+        ("soc1.crt", "soc1.crt", "soc1.crt: holds no private key"),
+        ("soc1.crt", "secret.key", "secret.key: .*pass phrase"),
+        ("soc1.crt", "cut.key", "soc1.crt or .*cut.key cannot be read as PEM"),
+        ("soc1.crt", "none", "none: cannot be read"),
+        ("none", "soc1.key", "none: cannot be read"),
+        ("text", "soc1.key", "text: holds no certificate"),
+        ("soc1.key", "soc1.key", "soc1.key: holds no certificate"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used(own: Path, cert: str, key: str | None, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Agent("soc1@grid.test", cert=own / cert, key=own / key if key else None)
+
+
+# What a node is told
+
+
+def error(condition: str, *, text: str = "", extra: str = "") -> ET.Element:
+    """An answer of type error."""
+    stanzas = "urn:ietf:params:xml:ns:xmpp-stanzas"
+    words = f"<text xmlns='{stanzas}'>{text}</text>" if text else ""
+    return ET.fromstring(
+        f"<iq xmlns='jabber:client' type='error'><error type='auth'><{condition} xmlns='{stanzas}'/>{words}{extra}"
+        "</error></iq>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "kind", "message", "hint"),
+    [
+        (
+            error("registration-required", extra="<pending xmlns='urn:stanzagate:grid:1'/>"), "", Pending,
+            "(a@b waits for an administrator).", "stanzagate node approve a@b",
+        ),
+        (error("registration-required"), "", NotRegistered, "(a@b is not registered).", "stanzagate node add a@b"),
+        (error("forbidden", text="No."), "publish T", Forbidden, "(No).", "stanzagate access explain a@b publish T"),
+        (error("forbidden", text="This node is disabled."), "", Forbidden, "disabled).", "stanzagate node show a@b"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_who_and_what_to_do(
+    answer: ET.Element, right: str, kind: type[Refused], message: str, hint: str
+) -> None:
+    told = refused("doing this", answer, jid="a@b", right=right)
+    assert type(told) is kind
+    assert told.message.startswith("Doing this was refused: ")
+    assert told.message.endswith(message)
+    assert f"`{hint}`" in told.hint

@@ -25,13 +25,13 @@ from component.base.jid import prepare
 from grid.access import Access
 from grid.accounts import Accounts, NodeChange
 from grid.authority import NodeAuthority
-from grid.binding import addresses
 from grid.controller import Grid
 from grid.epochs import Epochs
 from grid.model import Credential, Provider, Right, Subscribed
 from grid.payloads import Schemas
 from grid.sessions import Sessions
 from grid.topics import Topics
+from grid.xmppaddr import addresses
 from stanzagate.admin.app import create_app
 from stanzagate.admin.server import AdminServer
 from stanzagate.cli import main
@@ -93,7 +93,10 @@ async def grid_parts(folder: Path, here: Scene, told: list[NodeChange]) -> Simpl
         return access.rights(jid)
 
     accounts = Accounts(store, audit, epochs, settings=settings, alert=lambda _alert: None, rights=rights)
-    authority = NodeAuthority(store, audit, epochs, settings=settings, bindings=accounts.bindings, rights=rights)
+    sessions = Sessions()
+    authority = NodeAuthority(
+        store, audit, epochs, settings=settings, bindings=accounts.bindings, node=accounts.get, sessions=sessions.all
+    )
     topics = Topics(store, audit, epochs, schemas=Schemas())
     access = Access(
         store, audit, epochs, node=accounts.get, members=accounts.members, topics=topics.all, roles=settings.roles
@@ -106,7 +109,7 @@ async def grid_parts(folder: Path, here: Scene, told: list[NodeChange]) -> Simpl
     for part in (epochs, accounts, authority, topics, access):
         await part.load()
     return SimpleNamespace(
-        accounts=accounts, authority=authority, topics=topics, access=access, sessions=Sessions(), programmer=None,
+        accounts=accounts, authority=authority, topics=topics, access=access, sessions=sessions, programmer=None,
         alerts=None,
     )  # fmt: skip
 
@@ -134,7 +137,8 @@ async def test_the_life_of_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert (await here.run("node", "enable", SOC1))[0] == 0
         assert (await here.run("node", "delete", SOC1))[0] == 0
         code, out, err = await here.run("node", "list")
-        assert (code, out) == (0, "") and "There is no such node" in err
+        assert (code, out) == (0, "") and "No node has asked to join yet." in err
+        assert "There is no such node." in (await here.run("node", "list", "--group", "lab"))[2]
         rows = [row for row in await here.alone.services.audit.rows() if row.subject == SOC1]
         assert {row.actor for row in rows[1:]} <= {"unix:root", f"unix:{getpass.getuser()}"}
 
@@ -177,10 +181,16 @@ async def test_show_tells_everything(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert [(item["topic"], item["state"]) for item in shown["subscriptions"]] == [("IODEF-1.0", "pending")]
         assert shown["provides"] == ["IODEF-1.0"]
         assert shown["sessions"][0]["mechanism"] == "EXTERNAL" and shown["sessions"][0]["logged_in"]
+        assert shown["account_made"] is True
         assert "node.registered" in [row["action"] for row in shown["accesses"]]
         code, out, _ = await here.run("node", "show", SOC1)
         assert code == 0
-        for line in ("online      logged in", "may         publish IODEF-1.0", "subscribed  IODEF-1.0 (pending)"):
+        for line in (
+            "online      logged in",
+            "account     made here",
+            "may         publish IODEF-1.0",
+            "subscribed  IODEF-1.0 (pending)",
+        ):
             assert line in out.splitlines()
 
 
@@ -248,7 +258,13 @@ async def test_the_life_of_a_certificate(tmp_path: Path, capsys: pytest.CaptureF
         code, _, err = await here.run("ca", "issue", SOC1, *files)
         assert code == 1 and "exists already" in err and key.read_bytes() == before
         assert [item["serial"] for item in await here.json("ca", "list", SOC1)] == [issued["serial"]]
+        jid = prepare(f"{SOC1}/agent")
+        here.grid.sessions.up("grid.test", ClientSession("s1", jid, 1.0, "EXTERNAL", issued["fingerprint"]))
+        assert (await here.run("node", "add", SOC1))[0] == 0
+        code, out, _ = await here.run("ca", "revoke", SOC1, "--dry-run")
+        assert code == 0 and f"  ends  {jid.full}" in out and f"{SOC1} stays active" in out and "loses" not in out
         told = await here.json("ca", "revoke", SOC1, "--reason", "stolen")
+        assert (told["data"]["sessions"], told["data"]["active"], told["losses"]) == ([jid.full], [SOC1], 0)
         assert told["data"]["fingerprints"] == [issued["fingerprint"]]
         published = await here.json("ca", "crl", "--out", str(crl))
         assert (published["number"], published["revoked"]) == (2, 1)
