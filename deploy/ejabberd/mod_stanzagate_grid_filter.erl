@@ -28,7 +28,7 @@
 send({Packet, #{lserver := Host} = State} = Acc) when ?IS_STANZA(Packet) ->
     Look = fun() ->
                    Guard = mod_stanzagate_grid_guard:find(Host),
-                   case registers(Packet) of
+                   case registers(Host, Packet) of
                        true -> refused(Guard, forbidden, Packet);
                        false ->
                            case weighed(Guard, Packet) of
@@ -140,11 +140,11 @@ arriving(_, Packet) ->
 
 %% Whether a client wants to change or remove its account (XEP-0077). Accounts of nodes are the controller's affair:
 %% whoever has stolen a certificate could set a password, and come back with that when the certificate is revoked.
-registers(#iq{sub_els = Elements}) ->
+registers(Host, #iq{to = To, sub_els = Elements}) when To =:= undefined; To#jid.lserver =:= Host ->
     lists:any(fun(#xmlel{} = Element) -> fxml:get_tag_attr_s(<<"xmlns">>, Element) =:= ?NS_REGISTER;
                  (_) -> false
               end, Elements);
-registers(_) ->
+registers(_, _) ->
     false.
 
 weighed(Guard, Packet) ->

@@ -9,7 +9,7 @@ import pytest
 from grid import ns
 from tests.interop.cast import GRID
 from tests.interop.conftest import Sandbox
-from tests.interop.gridkit import BROKER, CONTROLLER, Node, account, grid, refused
+from tests.interop.gridkit import BROKER, CONTROLLER, Identity, Node, account, grid, refused
 
 INFO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 HEAVY = ("modify", "policy-violation")
@@ -97,3 +97,12 @@ async def test_a_stolen_certificate_leaves_no_password_behind(sandbox: Sandbox) 
                     assert await node.refusal(content, to=to, kind="set") == ("auth", "forbidden")
         async with world.online(member) as node:
             assert refused(await node.ask(account("login"))) == ("", "")
+
+
+async def test_the_gate_is_not_reached_by_it_either(sandbox: Sandbox) -> None:
+    if sandbox.kind == "ejabberd":
+        pytest.skip("There only the grid's plugin looks; the gate reads what comes.")
+    async with grid(sandbox) as world:
+        row = sandbox.account("rogue")
+        async with world.online(Identity(row["jid"], row["password"])) as attacker:
+            assert await attacker.refusal(BOMBS["elements"], to=f"gate@{sandbox.info['domains']['gate']}") == HEAVY

@@ -35,6 +35,7 @@ local payload = module:require "payload";
 local decisions = module:require "decisions";
 local checking = module:require "checks";
 local note = module:require "journal".note;
+local is_heavy = module:require "weight".is_heavy;
 
 local frame_size = 512; -- bytes at which a held request is reckoned, without its id and type
 local above_all = 100000; -- mod_firewall, the highest of the others, hooks at 1000
@@ -332,7 +333,31 @@ end), above_all);
 module:hook("resource-bind", protected(function (event) sessions:bound(event.session); end), above_all);
 module:hook("resource-unbind", protected(function (event) sessions:unbound(event.session); end), above_all);
 
+-- What reaches the component, from whomever, must not be a stanza that grows to megabytes on its way there.
+local function weighed(event)
+	local origin, stanza = event.origin, event.stanza;
+	local ok, heavy = pcall(is_heavy, stanza);
+	if ok and not heavy or log_only or bypass.left > 0 then return nil; end
+	note("info", "heavy", "Refused (heavy): %s from %s to %s", stanza.name, stanza.attr.from, stanza.attr.to);
+	local kind = stanza.attr.type;
+	if stanza.name == "iq" and (kind == "get" or kind == "set") and origin.send then
+		pcall(origin.send, st.error_reply(stanza, "modify", "policy-violation"));
+	end
+	return true;
+end
+
+local function watch_host(name)
+	if name ~= component or not hosts[name] then return; end
+	for _, kind in ipairs { "iq", "message", "presence" } do
+		for _, target in ipairs { "full", "bare", "host" } do
+			module:hook_object_event(hosts[name].events, kind .. "/" .. target, weighed, above_all + 1);
+		end
+	end
+end
+
 function module.load()
+	watch_host(component);
+	module:hook_global("host-activated", watch_host);
 	sessions:take_over(hosts[host].sessions);
 	outgoing:watch(hosts[host].sessions);
 	link:watch();

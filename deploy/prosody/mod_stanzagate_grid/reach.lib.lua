@@ -41,8 +41,8 @@ local function publishes(stanza)
 	return false;
 end
 
--- Whether a client wants to change or remove its account (XEP-0077). Those of nodes are the controller's affair: who has
--- stolen a certificate could set a password, and come back with that when the certificate is revoked.
+-- Whether a client wants to change or remove its account (XEP-0077). Those of nodes are the controller's affair: with a
+-- stolen certificate somebody could set a password, and come back with that when the certificate is revoked.
 local function registers(stanza)
 	for _, child in pairs(stanza.tags) do
 		if child.attr.xmlns == xmlns_register then return true; end
@@ -53,11 +53,11 @@ end
 -- What a client of this host sends.
 function reach:sent(origin, stanza)
 	if self.is_heavy(stanza) then return "heavy"; end
-	if stanza.name == "iq" and registers(stanza) then return "forbidden"; end
-	local why = self:restriction(origin, origin.username);
-	if not why then return nil; end
 	local to = stanza.attr.to;
 	local node, domain = jid_split(to);
+	if (not to or domain == self.host) and stanza.name == "iq" and registers(stanza) then return "forbidden"; end
+	local why = self:restriction(origin, origin.username);
+	if not why then return nil; end
 	if not to or node == origin.username and domain == self.host then
 		return publishes(stanza) and why or nil;
 	elseif domain == self.component or domain == self.host and not node then
