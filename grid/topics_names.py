@@ -72,6 +72,13 @@ def topic_pattern(text: str) -> str:
 
     :raises InputError: no topic could have such a name.
     """
+    try:
+        return _pattern(text)
+    except InputError as error:
+        raise InputError(error.message, hint=f"{error.hint} * stands for any characters.".strip()) from None
+
+
+def _pattern(text: str) -> str:
     if ANYTHING not in text:
         return topic_or_subtopic(text)
     if len(text) > DEEPEST:

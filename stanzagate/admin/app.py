@@ -17,7 +17,7 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(
         title="Stanzagate admin API",
         version=services.version,
-        description="Decides, enforces and records which JID may wake which TR-069 device.",
+        description="Who may wake which TR-069 device, and who may do what in an XMPP-Grid.",
         docs_url=None,  # those pages load scripts from the network
         redoc_url=None,
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},

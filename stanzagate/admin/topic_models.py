@@ -63,9 +63,9 @@ class NewAccessRule(Body):
     """
 
     effect: Literal["permit", "forbid"]
-    subject: Name
-    action: Name
-    topic: Name
+    subject: str
+    action: str
+    topic: str
     comment: str = ""
     dry_run: bool = False
 

@@ -243,5 +243,8 @@ def test_names() -> None:
         assert topic_name(name) == topic_or_subtopic(name) == topic_pattern(name) == name
     assert topic_or_subtopic("A/b/c") == "A/b/c"
     assert topic_pattern("a**b***") == "a*b*"
+    for wrong in ("", "IO[DEF", "IO[DEF*", "a//b*"):
+        with pytest.raises(InputError, match=r"\* stands for any characters"):
+            topic_pattern(wrong)
     assert covers("A", "A/x") and covers("A*", "AB/x/y") and covers("*-1", "A-1/x")
     assert not covers("A", "AB") and not covers("A/x", "A") and not covers("A/x", "A/xy")
