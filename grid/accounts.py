@@ -27,7 +27,7 @@ from grid.approval import Approvals
 from grid.binding import BadCertificate, Binding, Bindings, Bound, Certificates, Verified
 from grid.epochs import Epochs
 from grid.errors import conflict, forbidden, resource_constraint
-from grid.model import Clearance, Credential, GridChange, Node, NodeState, Right
+from grid.model import Credential, GridChange, Node, NodeState, Right
 from grid.settings import GridSettings
 
 __all__ = ["UNKNOWN", "Accounts", "Listener", "NodeChange"]
@@ -281,29 +281,36 @@ class Accounts:
         reason: str = "",
         dry_run: bool = False,
     ) -> GridChange:
-        """Admit a platform before it has ever been seen.
+        """Admit a platform, best before it has ever been seen; one that waits already is let in.
 
-        :param clearance: a level, or empty for green.
+        :param groups: of one that waits these are added to those that it is in.
+        :param clearance: a level, or empty for green; one that waits keeps what it has then.
         :param password: of its account on the server, which is made for it; it is handed on, and stored nowhere.
         :raises InputError: something is malformed, or the domain is none of the grid.
-        :raises Conflict: it is known already.
+        :raises Conflict: it is active or disabled.
         """
         bare = self._own(jid)
-        level = clearance_from(clearance) if clearance else Clearance.GREEN
+        level = clearance_from(clearance) if clearance else None
         names, note = checked_groups(groups), checked_reason(reason)
         if password and not self.is_local(bare):
             raise InputError(f"{bare} has no account here.", hint=f"Passwords are for accounts of {self._host}.")
 
         def plan() -> Step:
             known = self.get(bare)
-            if known is not None:
-                hint = f"Use `stanzagate node approve {bare}`." if known.state is NodeState.PENDING else ""
+            if known is not None and known.state is not NodeState.PENDING:
+                hint = f"Use `stanzagate node enable {bare}`." if known.state is NodeState.DISABLED else ""
                 raise Conflict(f"{bare} is known already and {known.state}.", hint=hint)
-            local = self.is_local(bare)
-            after = Node(bare, NodeState.ACTIVE, names, level, since=self._clock(), account=local, reason=note)
-            summary = f"{bare} is admitted{_into(names)}."
-            detail = {"groups": list(names), "clearance": level.name.lower(), "reason": note}
-            return Step(None, after, actor, "node.added", summary, detail, registered=False, password=password)
+            before = known or self._newcomer(bare)
+            after = replace(
+                before, state=NodeState.ACTIVE, groups=checked_groups([*before.groups, *names]), reason=note,
+                clearance=before.clearance if level is None else level, account=self.is_local(bare),
+            )  # fmt: skip
+            waited = " It had been waiting." if known is not None else ""
+            summary = f"{bare} is admitted{_into(names)}.{waited}"
+            detail: dict[str, Any] = {"groups": list(after.groups), "clearance": after.clearance.name.lower()}
+            detail |= {"reason": note, "waited": known is not None}
+            registered = None if known is not None else False  # who was never seen may register once
+            return Step(known, after, actor, "node.added", summary, detail, None, registered, password)
 
         return await self._ledger.change(plan, dry_run=dry_run)
 
@@ -339,7 +346,8 @@ class Accounts:
 
         def plan() -> Step:
             node = self._in_state(jid, NodeState.PENDING, "rejected")
-            return Step(node, None, actor, "node.rejected", f"{node.jid} is rejected.", {"reason": note})
+            summary = f"{node.jid} is rejected.{self._left(node)}"
+            return Step(node, None, actor, "node.rejected", summary, {"reason": note})
 
         return await self._ledger.change(plan, dry_run=dry_run)
 
@@ -374,8 +382,8 @@ class Accounts:
         return await self._ledger.change(plan, dry_run=dry_run)
 
     async def delete(self, actor: str, jid: str, *, reason: str = "", dry_run: bool = False) -> GridChange:
-        """Forget a node in whatever state, and what it was bound to. Unless its certificate is revoked it may ask
-        again.
+        """Forget a node in whatever state, what it was bound to, and its account, if that was made here. Unless its
+        certificate is revoked it may ask again.
 
         :raises NotFound: there is no such node.
         """
@@ -383,7 +391,8 @@ class Accounts:
 
         def plan() -> Step:
             node = self._known(jid)
-            return Step(node, None, actor, "node.deleted", f"{node.jid} is deleted.", {"reason": note})
+            summary = f"{node.jid} is deleted.{self._left(node)}"
+            return Step(node, None, actor, "node.deleted", summary, {"reason": note})
 
         return await self._ledger.change(plan, dry_run=dry_run)
 
@@ -471,6 +480,14 @@ class Accounts:
         if node is None:
             raise NotFound(f"There is no node {ascii(jid)[1:-1]}.", hint="`stanzagate node list` shows all nodes.")
         return node
+
+    def _left(self, node: Node) -> str:
+        """What the summary says of an account that outlives its node."""
+        if node.account or not self.is_local(node.jid):
+            return ""
+        if node.state is NodeState.PENDING:
+            return " If it has an account on the server, that stays: it was not made here."
+        return " Its account on the server stays, with its password: it was not made here."
 
     def _in_state(self, jid: str, state: NodeState, verb: str) -> Node:
         node = self._known(jid)

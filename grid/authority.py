@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import Connection
 
 from component.base.audit import Audit
+from component.base.clientsessions import ClientSession
 from component.base.errors import Conflict, InputError, NotFound, StanzagateError
 from component.base.files import write_atomic
 from component.base.jid import prepare
@@ -29,7 +30,7 @@ from grid.authority_certs import NODE_LIFE, PUBLIC, NodeCa, pem, read_request
 from grid.authority_rows import IssuedCertificate, Revocation
 from grid.binding import Binding, Bindings, Bound, moment
 from grid.epochs import Epochs
-from grid.model import SHOWN, GridChange, Right
+from grid.model import GridChange, Node, NodeState
 from grid.settings import GridSettings
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ class NodeAuthority:
     """The node CA. `load` must have been awaited before anything else.
 
     :param bindings: every certificate that is issued is bound to its name there.
-    :param rights: the rights that a node has now.
+    :param node: a node by its bare JID.
+    :param sessions: the sessions that are open.
     :param clock: Unix time in seconds.
     :ivar listeners: awaited after each revocation, one after the other, before it returns.
     """
@@ -117,7 +119,8 @@ class NodeAuthority:
         *,
         settings: GridSettings,
         bindings: Bindings,
-        rights: Callable[[str], Sequence[Right]] = lambda _jid: (),
+        node: Callable[[str], Node | None] = lambda _jid: None,
+        sessions: Callable[[], Iterable[ClientSession]] = lambda: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.listeners: list[Listener] = []
@@ -130,7 +133,8 @@ class NodeAuthority:
         self._list = settings.crl
         self._list_life = settings.crl_lifetime
         self._bindings = bindings
-        self._rights = rights
+        self._node = node
+        self._sessions = sessions
         self._clock = clock
         self._revoked: dict[str, Revocation] = {}
         self._last = (0, 0.0, 0.0)  # number, issued, next update of the last list
@@ -297,16 +301,18 @@ class NodeAuthority:
         return await self._store.read(read)
 
     def _described(self, fresh: Sequence[IssuedCertificate], dry_run: bool) -> GridChange:
-        """Who has no other certificate loses its rights, unless it has a password."""
+        """Which sessions end by it. No rights: a node keeps them, and may have a password or another certificate."""
         names = tuple(dict.fromkeys(item.jid for item in fresh if item.jid))
-        gone = {item.fingerprint for item in fresh} | self._revoked.keys()
-        loses = [
-            right for jid in names if gone.issuperset(self._bindings.fingerprints(jid)) for right in self._rights(jid)
-        ]
+        gone = {item.fingerprint for item in fresh}
+        ends = sorted(session.jid.full for session in self._sessions() if session.fingerprint in gone)
+        active = [jid for jid in names if (node := self._node(jid)) is not None and node.state is NodeState.ACTIVE]
         what = "1 certificate is" if len(fresh) == 1 else f"{len(fresh)} certificates are"
         summary = f"{what} revoked{' of ' + ', '.join(names) if names else ''}."
-        data: dict[str, object] = {"fingerprints": [item.fingerprint for item in fresh]}
-        return GridChange(summary, dry_run, self._epochs.current, tuple(loses[:SHOWN]), len(loses), data=data)
+        for jid in active:
+            summary += f" {jid} stays active, and may come by another certificate or a password: see `node disable`."
+        data: dict[str, object] = {"fingerprints": [item.fingerprint for item in fresh], "sessions": ends}
+        data |= {"active": active}
+        return GridChange(summary, dry_run, self._epochs.current, data=data)
 
     async def _revoke(
         self, actor: str, fresh: Sequence[IssuedCertificate], reason: str, summary: str

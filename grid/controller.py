@@ -116,8 +116,8 @@ class Grid:
             revoked=self._is_revoked, clock=clock,
         )  # fmt: skip
         self.authority = NodeAuthority(
-            store, audit, self.epochs, settings=settings, bindings=self.accounts.bindings, rights=self._rights,
-            clock=clock,
+            store, audit, self.epochs, settings=settings, bindings=self.accounts.bindings, node=self.accounts.get,
+            sessions=self.sessions.all, clock=clock,
         )  # fmt: skip
         self.schemas = Schemas()
         self.topics = Topics(store, audit, self.epochs, schemas=self.schemas, clock=clock)

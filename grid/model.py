@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -217,7 +218,7 @@ class Right:
 class GridChange:
     """What a change did, or would do; what the admin API tells.
 
-    :ivar summary: one sentence.
+    :ivar summary: what is so now, first in one sentence; what would be so, when it is only tried.
     :ivar loses: rights that somebody loses by it; at most `SHOWN` of them, `losses` in all.
     :ivar gains: likewise.
     """
@@ -230,6 +231,22 @@ class GridChange:
     gains: tuple[Right, ...] = ()
     won: int = 0
     data: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.dry_run:
+            object.__setattr__(self, "summary", _conditional(self.summary))
+
+
+_INDICATIVE = re.compile(r" (is not|is|are|has) ")
+_CONDITIONALS = {"is not": "would not be", "is": "would be", "are": "would be", "has": "would have"}
+
+
+def _conditional(summary: str) -> str:
+    """What would be so: "soc1 is disabled." becomes "soc1 would be disabled." What is so already stays so."""
+    sentence, dot, rest = summary.partition(". ")
+    if " would " in sentence or " already" in sentence:
+        return summary
+    return _INDICATIVE.sub(lambda found: f" {_CONDITIONALS[found[1]]} ", sentence, count=1) + dot + rest
 
 
 SHOWN = 20

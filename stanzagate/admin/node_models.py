@@ -85,7 +85,8 @@ class NodeChangeOut(GridChangeOut):
 
     :ivar id: JID of the node that was asked for, or null.
     :ivar data: what was made or touched: `jid` and `state` of a node (`gone` when it is forgotten), `fingerprints`
-        that were revoked, the file of the `certificate` of the CA.
+        that were revoked, `sessions` that end by it and the nodes that stay `active`, the file of the CA's
+        `certificate`.
     """
 
     data: dict[str, Any]
@@ -191,7 +192,8 @@ class NodeOut(NodeRowOut):
     """Everything about a node.
 
     :ivar registered: whether it has registered itself.
-    :ivar account: whether its account on the server was made by us.
+    :ivar account_made: whether its account on the server was made here; only then it is deleted with the node. One
+        that is not active yet, or of a federated domain, may have an account all the same.
     :ivar sessions: of the grid host, as its in-server plugin tells.
     :ivar logins: full JIDs that are logged in.
     :ivar provides: topics that it has said it publishes to.
@@ -199,7 +201,7 @@ class NodeOut(NodeRowOut):
     """
 
     registered: bool
-    account: bool
+    account_made: bool
     epoch: int
     sessions: list[SessionOut]
     logins: list[str]

@@ -9,7 +9,7 @@ import typer
 
 from component.base.errors import Conflict, InputError
 from component.base.settings import parse_duration
-from stanzagate.cli import files, grid_changes, output
+from stanzagate.cli import files, grid_output, output
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
 app = output.application()
@@ -38,7 +38,7 @@ def init(
     clients are accepted from.
     """
     with service(ctx, directory, socket) as client:
-        grid_changes.change(client.send("POST", "/v1/ca", body={"name": name, "dry_run": dry_run}), as_json=as_json)
+        grid_output.change(client.send("POST", "/v1/ca", body={"name": name, "dry_run": dry_run}), as_json=as_json)
 
 
 @app.command(epilog="Example:  stanzagate ca issue soc1@grid.test --valid 90d")
@@ -97,7 +97,7 @@ def _told(answer: dict[str, Any], targets: list[str], *, as_json: bool) -> None:
         paths = {} if answer["dry_run"] else dict(zip(("cert", "key"), map(_absolute, targets), strict=False))
         output.document(shown | {"cert": None, "key": None} | paths)
         return
-    grid_changes.change(answer, as_json=False)
+    grid_output.change(answer, as_json=False)
     if not answer["dry_run"]:
         output.say(f"  serial       {answer['serial']}")
         output.say(f"  fingerprint  {answer['fingerprint']}")
@@ -123,11 +123,16 @@ def revoke(
 ) -> None:
     """Revoke certificates, for good.
 
-    Sessions that use them end within seconds. A password, if there is one, still works: see `node disable`.
+    Sessions that use them end within seconds. The node itself stays as it is, with its rights: it may still come by
+    another certificate, or by a password if it has one. `node disable` shuts it out.
     """
     body = {"which": which, "reason": reason, "dry_run": dry_run}
     with service(ctx, directory, socket) as client:
-        grid_changes.change(client.send("POST", "/v1/ca/revocations", body=body), as_json=as_json)
+        answer = client.send("POST", "/v1/ca/revocations", body=body)
+    grid_output.change(answer, as_json=as_json)
+    if not as_json:
+        for jid in answer["data"]["sessions"]:
+            output.say(f"  ends  {jid}")
 
 
 @app.command(epilog="Example:  stanzagate ca crl --out node-ca.crl")

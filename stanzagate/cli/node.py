@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stanzagate.cli import files, grid_changes, output, progress
+from stanzagate.cli import files, grid_output, output, progress
 from stanzagate.cli.client import Client, segment
 from stanzagate.cli.options import AsJson, Directory, DryRun, Socket, remember, service
 
@@ -82,9 +82,10 @@ def add(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:  # fmt: skip
-    """Admit a platform before it was ever seen.
+    """Admit a platform, best before it was ever seen.
 
-    Its account is made on the server. The password is stored there only.
+    Its account is made on the server. The password is stored there only. One that waits already is let in, as by
+    `node approve`.
     """
     body: dict[str, Any] = {"jid": jid, "groups": groups or [], "reason": reason, "dry_run": dry_run}
     if clearance is not None:
@@ -121,7 +122,7 @@ def list_nodes(
         )
         found = output.table(("JID", "STATE", "ONLINE", "CLEARED", "GROUPS"), rows)
     if not found:
-        output.tell("There is no such node.")
+        output.tell("There is no such node." if state or group else "No node has asked to join yet.")
 
 
 def _pages(client: Client, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -158,6 +159,7 @@ def _shown(node: dict[str, Any]) -> Iterator[str]:
     yield f"since       {output.when(node['since'])}"
     yield f"groups      {', '.join(node['groups']) or '-'}"
     yield f"cleared to  {node['clearance']}"
+    yield f"account     {'made here' if node['account_made'] else 'not made here'}"
     yield f"online      {_there(node)}"
     for session in node["sessions"]:
         how = f" by {session['mechanism']}" if session["mechanism"] else ""
@@ -251,9 +253,10 @@ def delete(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Forget a node: its account, its subscriptions, the certificates that it was bound to.
+    """Forget a node, its subscriptions and its certificates.
 
-    It may ask again; to keep it out, revoke its certificate, or disable it instead.
+    Its account on the server is deleted, too, if it was made here (`node show` tells); one that was there before
+    stays, with its password. The node may ask again; to keep it out, revoke its certificate, or disable it instead.
     """
     parameters = {"reason": reason, "dry_run": dry_run}
     _change(ctx, directory, socket, "DELETE", _path(jid), parameters, as_json=as_json)
@@ -274,7 +277,10 @@ def clear(
     directory: Directory = None,
     socket: Socket = None,
 ) -> None:
-    """Say up to which restriction a node may see incidents, on topics that enforce it."""
+    """Say up to which restriction a node may see incidents.
+
+    On topics that enforce it.
+    """
     body = {"level": level.value, "dry_run": dry_run}
     _change(ctx, directory, socket, "PUT", _path(jid, "clearance"), body=body, as_json=as_json)
 
@@ -325,4 +331,4 @@ def _change(
     as_json: bool,
 ) -> None:
     with service(ctx, directory, socket) as client:
-        grid_changes.change(client.send(method, path, parameters, body=body), as_json=as_json)
+        grid_output.change(client.send(method, path, parameters, body=body), as_json=as_json)

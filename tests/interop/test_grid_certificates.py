@@ -29,7 +29,7 @@ async def test_a_node_that_nobody_has_seen_comes_with_its_certificate_alone(sand
             assert refused(await node.ask(account("login"), kind="set")) == ("", "")
             shown = await world.node(who)
             assert (shown["state"], shown["online"], shown["logged_in"]) == ("active", True, True)
-            assert shown["account"]
+            assert shown["account_made"]
             (certificate,) = shown["certificates"]
             assert certificate["bound"] and shown["sessions"][0]["fingerprint"] == certificate["fingerprint"]
             assert shown["sessions"][0]["mechanism"] == "EXTERNAL"
@@ -63,7 +63,7 @@ async def test_a_node_without_an_account_has_one_from_its_approval_to_its_deleti
         async with world.online(who, external=True) as node:
             await node.ask(account("register"), kind="set")
             await world.call("POST", f"nodes/{who.jid}/approve", groups=[])
-            assert (await world.node(who))["account"]
+            assert (await world.node(who))["account_made"]
             assert refused(await node.ask(account("login"), kind="set")) == ("", "")
             assert refused(await node.subscribe(topic)) == ("", "")
         async with asyncio.timeout(PATIENCE):
@@ -85,7 +85,7 @@ async def test_an_account_that_was_there_outlives_its_node(sandbox: Sandbox) -> 
         async with world.online(who, external=True) as node:
             await node.ask(account("register"), kind="set")
             await world.call("POST", f"nodes/{who.jid}/approve", groups=[])
-            assert not (await world.node(who))["account"]
+            assert not (await world.node(who))["account_made"]
         await world.call("DELETE", f"nodes/{who.jid}")
         assert await account_of(sandbox, who, "user_exists")
 

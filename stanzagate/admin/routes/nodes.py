@@ -128,7 +128,7 @@ async def show_node(services: Asked, grid: TheGrid, by: By, jid: str) -> NodeOut
     return NodeOut(
         **_row(grid, node).model_dump(),
         registered=grid.accounts.has_registered(bare),
-        account=node.account,
+        account_made=node.account,
         epoch=node.epoch,
         sessions=_sessions(grid, bare, logins),
         logins=sorted(logins),

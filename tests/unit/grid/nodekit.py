@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from component.base.audit import Audit, AuditKey
+from component.base.clientsessions import ClientSession
 from component.base.store import Store
 from grid.accounts import Accounts, NodeChange
 from grid.alerts import Alert
@@ -55,6 +56,7 @@ class World:
     alerts: list[Alert]
     rights: dict[str, list[Right]]
     time: list[float]
+    sessions: list[ClientSession]
     told: list[NodeChange] = field(default_factory=list)
 
     async def actions(self) -> list[tuple[str, str]]:
@@ -77,6 +79,7 @@ async def world(folder: Path, **changed: Any) -> AsyncIterator[World]:
         alerts: list[Alert] = []
         rights: dict[str, list[Right]] = {}
         authorities: list[NodeAuthority] = []
+        sessions: list[ClientSession] = []
 
         def may(jid: str) -> Sequence[Right]:
             node = accounts.get(jid)
@@ -91,10 +94,11 @@ async def world(folder: Path, **changed: Any) -> AsyncIterator[World]:
         )  # fmt: skip
         authorities.append(
             NodeAuthority(
-                store, audit, epochs, settings=settings, bindings=accounts.bindings, rights=may, clock=clock
+                store, audit, epochs, settings=settings, bindings=accounts.bindings, node=accounts.get,
+                sessions=lambda: sessions, clock=clock,
             )
-        )
-        here = World(folder, store, audit, epochs, accounts, authorities[0], alerts, rights, time)
+        )  # fmt: skip
+        here = World(folder, store, audit, epochs, accounts, authorities[0], alerts, rights, time, sessions)
 
         async def told(change: NodeChange) -> None:
             here.told.append(change)

@@ -92,6 +92,62 @@ async def test_who_was_admitted_registers_once(tmp_path: Path) -> None:
             await here.accounts.add("unix:root", SOC1)
 
 
+async def test_adding_one_that_waits_lets_it_in(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.accounts.register(SOC1, NOBODY)
+        await here.accounts.group_add("a", SOC1, "lab")
+        await here.accounts.clear("a", SOC1, "white")
+        tried = await here.accounts.add("a", SOC1, groups=["ops"], password="sesam", dry_run=True)
+        assert tried.summary == f"{SOC1} would be admitted and put into group ops. It had been waiting."
+        assert here.accounts.get(SOC1) in list(here.accounts.all(NodeState.PENDING))
+        told = await here.accounts.add("a", SOC1, groups=["ops"], password="sesam", reason="known")
+        assert told.summary == f"{SOC1} is admitted and put into group ops. It had been waiting."
+        node = here.accounts.get(SOC1)
+        assert node is not None and node.account
+        assert (node.state, node.groups, node.reason) == (NodeState.ACTIVE, ("lab", "ops"), "known")
+        assert node.clearance is Clearance.WHITE and here.told[-1].password == "sesam"
+        with pytest.raises(Refusal):
+            await here.accounts.register(SOC1, NOBODY)  # it has registered itself before
+        await here.accounts.disable("a", SOC1)
+        with pytest.raises(Conflict, match="known already and disabled"):
+            await here.accounts.add("a", SOC1)
+
+
+async def test_one_that_was_only_met_is_admitted_and_may_register_then(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.accounts.met(SOC1, NOBODY)
+        await here.accounts.add("a", SOC1, clearance="red")
+        node = await here.accounts.register(SOC1, NOBODY)
+        assert (node.state, node.clearance) == (NodeState.ACTIVE, Clearance.RED)
+
+
+async def test_asking_again_while_it_waits_changes_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        first = await here.accounts.register(SOC1, NOBODY)
+        before = here.epochs.current, await here.actions(), len(here.told)
+        assert await here.accounts.register(SOC1, NOBODY) == first
+        assert await here.accounts.met(SOC1, NOBODY) == first
+        assert (here.epochs.current, await here.actions(), len(here.told)) == before
+
+
+async def test_what_becomes_of_the_account_is_said(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        for jid in (SOC1, "soc2@grid.test", "x@partner.test"):
+            await here.accounts.add("a", jid)
+        await here.accounts.note_account("soc2@grid.test", False)
+        await here.accounts.register("soc3@grid.test", NOBODY)
+        told = [await here.accounts.delete("a", node.jid, dry_run=True) for node in here.accounts.all()]
+        assert [change.summary for change in told] == [
+            f"{SOC1} would be deleted.",
+            "soc2@grid.test would be deleted. "
+            "Its account on the server stays, with its password: it was not made here.",
+            "soc3@grid.test would be deleted. If it has an account on the server, that stays: it was not made here.",
+            "x@partner.test would be deleted.",
+        ]
+        rejected = await here.accounts.reject("a", "soc3@grid.test")
+        assert rejected.summary.startswith("soc3@grid.test is rejected. If it has an account")
+
+
 async def test_a_password_is_handed_on_and_kept_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with world(tmp_path) as here:

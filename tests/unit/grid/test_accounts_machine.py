@@ -97,8 +97,10 @@ class Registry(RuleBasedStateMachine):
 
     @rule(jid=JIDS, dry_run=st.booleans())
     def add(self, jid: str, dry_run: bool) -> None:
-        if self.does(self.here.accounts.add("a", jid, dry_run=dry_run), jid not in self.states) and not dry_run:
-            self.states[jid], self.groups[jid] = NodeState.ACTIVE, set()
+        possible = self.states.get(jid, NodeState.PENDING) is NodeState.PENDING
+        if self.does(self.here.accounts.add("a", jid, dry_run=dry_run), possible) and not dry_run:
+            self.states[jid] = NodeState.ACTIVE
+            self.groups.setdefault(jid, set())
 
     @rule(jid=JIDS, group=GROUPS)
     def approve(self, jid: str, group: str) -> None:

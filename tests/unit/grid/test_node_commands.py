@@ -121,7 +121,7 @@ async def test_the_life_of_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[
         await here.grid.access.permit("unix:root", "group:lab", "subscribe", "IODEF-1.0")
         code, out, _ = await here.run("node", "approve", SOC1, "--group", "lab", "--dry-run")
         assert code == 0 and out.startswith("Nothing was changed")
-        assert f"  gains  {SOC1}  subscribe IODEF-1.0" in out
+        assert f"  gains  {SOC1}  subscribe  IODEF-1.0" in out
         told = await here.json("node", "approve", SOC1, "--group", "lab")
         assert (told["won"], told["gains"], told["data"]["state"]) == (
             1, [{"jid": SOC1, "action": "subscribe", "topic": "IODEF-1.0"}], "active",
@@ -129,7 +129,7 @@ async def test_the_life_of_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert (await here.run("node", "clear", SOC1, "amber"))[0] == 0
         assert (await here.run("node", "group", "add", SOC1, "ops"))[0] == 0
         code, out, _ = await here.run("node", "group", "remove", SOC1, "lab")
-        assert f"  loses  {SOC1}  subscribe IODEF-1.0" in out
+        assert f"  loses  {SOC1}  subscribe  IODEF-1.0" in out
         code, out, _ = await here.run("node", "list")
         assert out.split("\n")[1].split() == [SOC1, "active", "no", "amber", "ops"]
         assert (await here.run("node", "disable", SOC1, "--reason", "odd"))[0] == 0
