@@ -72,6 +72,12 @@ def _observe_server(metrics: Metrics, grid: Grid) -> None:
         "host",
         lambda: {name: host.mode is PluginMode.ENFORCE for name, host in grid.enforcement.hosts.items()},
     )
+    metrics.counters(
+        "stanzagate_grid_plugin_refused",
+        "What the in-server plugin of the grid host has refused, by reason.",
+        "reason",
+        lambda: _refused(grid),
+    )
     metrics.counter(
         "stanzagate_grid_programming", "Requests to the publish-subscribe service.", lambda: grid.pubsub.requests
     )
@@ -91,6 +97,12 @@ def _observe_server(metrics: Metrics, grid: Grid) -> None:
         "How long the last reconciliation took.",
         lambda: programmer.last.seconds if programmer.last is not None else 0.0,
     )
+
+
+def _refused(grid: Grid) -> dict[str, float]:
+    """As the plugin said last; nothing while it cannot be asked."""
+    told = (host.status for host in grid.enforcement.hosts.values())
+    return {reason: count for status in told if status is not None for reason, count in status.refused.items()}
 
 
 def observe_alerts(metrics: Metrics, alerts: Alerts) -> None:

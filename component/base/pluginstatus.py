@@ -30,8 +30,12 @@ class PluginMode(StrEnum):
 
 
 _TOLD = frozenset({PluginMode.ENFORCE, PluginMode.LOG_ONLY, PluginMode.BYPASS})
-REASONS = ("forbidden", "bad-request", "not-attached", "no-decision", "overload", "crashed", "answer")
-"""Why plugins refuse a stanza; ``answer`` are results and errors that carry a connection request."""
+REASONS = (
+    "forbidden", "bad-request", "not-attached", "no-decision", "overload", "crashed", "answer",
+    "quiet", "lost", "revoked", "heavy",
+)  # fmt: skip
+"""Why plugins refuse a stanza; ``answer`` is what cannot be answered: results and errors, of the grid host presence, too.
+The second line is mostly of the grid host; ``revoked`` are logins."""
 
 _REFUSED = f"{{{ns.POLICY}}}refused"
 

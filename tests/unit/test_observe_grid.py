@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
 from component.base.audit import Audit, AuditKey
 from component.base.metrics import Metrics
+from component.base.ns import POLICY
+from component.base.pluginstatus import read_status
 from component.base.store import Store
 from grid.alerts import Alert, AlertKind
 from grid.controller import Grid
@@ -66,6 +69,23 @@ async def test_every_figure_can_be_read(grid: Grid) -> None:
     assert figures['stanzagate_grid_plugin_enforcing{host="grid.test"}'] == 0
     missing = [name for name in metrics.names if f"{name}" not in metrics.exposition().decode()]
     assert missing == []  # a reader that fails leaves its metric out
+
+
+async def test_what_the_plugin_refuses_is_told_by_reason(grid: Grid) -> None:
+    await grid.load()
+    metrics = Metrics()
+    observe_grid(metrics, grid)
+    assert not [name for name in told(metrics) if name.startswith("stanzagate_grid_plugin_refused")]
+    status = Element("status", mode="enforce", guard="everything")
+    for number, reason in enumerate(("forbidden", "quiet", "lost", "revoked", "heavy", "answer", "of-tomorrow")):
+        SubElement(status, f"{{{POLICY}}}refused", reason=reason, count=str(number))
+    (host,) = grid.enforcement.hosts.values()
+    host.status = read_status(status)
+    figures = told(metrics)
+    assert figures['stanzagate_grid_plugin_refused_total{reason="forbidden"}'] == 0
+    assert figures['stanzagate_grid_plugin_refused_total{reason="revoked"}'] == 3
+    assert figures['stanzagate_grid_plugin_refused_total{reason="heavy"}'] == 4
+    assert not any("of-tomorrow" in name for name in figures)
 
 
 def test_every_metric_is_documented() -> None:
