@@ -247,6 +247,7 @@ def _grid(choices: Choices) -> dict[str, Any] | None:
         "pubsub": f"pubsub.{choices.grid_domain}",
         "node_ca": "node-ca.pem",
         "node_ca_key": "node-ca.key",
+        "crl": choices.runtime / "node-ca.crl",  # the folder of the deployment cannot be written to by the service
         "limits": None,
         "history": False,
     }

@@ -205,6 +205,7 @@ def write_config(plan: Plan) -> None:
             "pubsub": PUBSUB,
             "node_ca": layout.node_ca.name,
             "node_ca_key": layout.node_ca.with_suffix(".key").name,
+            "crl": "node-crl.pem",
             "limits": "unlimited",
             "history": True,
         },

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from stanzagate.pki import Authority
 from stanzagate.sandbox.wire import StreamFailed
@@ -36,6 +37,8 @@ async def test_a_node_that_nobody_has_seen_comes_with_its_certificate_alone(sand
             assert refused(await node.ask(account("register"), kind="set")) == ("cancel", "conflict")
             await world.call("POST", "ca/revocations", which=certificate["serial"])
             await until(lambda: node.ended)
+        revoked = x509.load_pem_x509_crl((sandbox.folder / "node-crl.pem").read_bytes())
+        assert revoked.get_revoked_certificate_by_serial_number(int(certificate["serial"], 16)) is not None
         with pytest.raises(StreamFailed):
             await world.stream(who, external=True)
         again = await world.issued(who.jid)  # a new one is bound beside the old one

@@ -51,6 +51,7 @@ def test_everything_is_written_and_the_configuration_is_valid(
         assert config.grid.component_port == {"prosody": 5347, "ejabberd": 5348}[kind]
         assert config.grid.secret.read() in text
         assert config.grid.node_ca_key == tmp_path / "node-ca.key"
+        assert config.grid.crl == Path("/run/stanzagate/node-ca.crl")  # others may read it there
 
 
 def snippet(kind: ServerKind) -> str:
