@@ -133,7 +133,7 @@ class Access:
         """The same without regard to whether the topic is disabled: what it will be when it is enabled again."""
         node = self._node(jid)
         if node is None:
-            return Verdict(False, (), f"{jid} is not registered")
+            return Verdict(False, (), f"{jid} is not registered" if jid else "nobody is named")
         if node.state is not NodeState.ACTIVE:
             return Verdict(False, (), f"{jid} is {node.state}")
         return self._engine.decide(jid, node.groups, action, topic)

@@ -73,6 +73,13 @@ async def test_a_role_is_its_actions(tmp_path: Path, role: str) -> None:
         assert permitted == set({**ROLES, **mine}[role])
 
 
+async def test_who_is_not_named_or_not_registered_may_nothing_and_the_reason_says_so(tmp_path: Path) -> None:
+    async with registries(tmp_path, [node(SOC)]) as here:
+        for jid, reason in (("", "nobody is named"), ("x@grid.test", "x@grid.test is not registered")):
+            verdict = here.access.decide(jid, Action.READ, "IODEF-1.0")
+            assert (verdict.permitted, verdict.reason) == (False, reason)
+
+
 async def test_the_roles_that_everybody_knows() -> None:
     assert ROLES["sensor"] == (Action.PUBLISH,)
     assert set(ROLES["read-only"]) == {Action.SUBSCRIBE, Action.READ, Action.BULK}
