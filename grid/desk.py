@@ -177,9 +177,13 @@ class Desk:
         return answers.find(request, map(self._reachable, part.items), part.set)
 
     def _reachable(self, bare: str) -> str:
-        """The address of a node that answers: the session that logged in last, else its bare JID."""
+        """The address of a node that answers: the session that logged in last, else one that is connected (nobody is
+        logged in when the controller has just started), else its bare JID."""
         logins = self._sessions.logins(bare)
-        return max(logins, key=lambda login: login[1])[0] if logins else bare
+        if logins:
+            return max(logins, key=lambda login: login[1])[0]
+        sessions = self._sessions.of(bare)
+        return max(sessions, key=lambda session: session.since).jid.full if sessions else bare
 
     # Publishing and subscribing
 
