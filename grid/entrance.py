@@ -195,9 +195,9 @@ class Entrance:
         self.outcomes[request.kind, refusal.condition] += 1
         request.refuse(refusal)
 
-    def tell(self, bare: str, content: str) -> None:
-        """Send a node a headline: nothing is stored of it for those who are away (RFC 6121 §5.2.2)."""
-        self._link.send(f"<message type='headline' from='{self._link.jid}' to='{quote(bare)}'>{content}</message>")
+    def tell(self, jid: str, content: str) -> None:
+        """Send a node, or one session of it, a headline: nothing of it is stored for who is away (RFC 6121 §5.2.2)."""
+        self._link.send(f"<message type='headline' from='{self._link.jid}' to='{quote(jid)}'>{content}</message>")
 
 
 def _is_query(request: Request) -> bool:

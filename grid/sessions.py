@@ -25,6 +25,7 @@ class Sessions:
     """The sessions of the grid host, and all logins; a `SessionSink`.
 
     :ivar on_up: told of each session that begins, or of which more is known.
+    :ivar on_found: told of each session that had begun before anybody told of it: the controller has just started.
     :ivar on_presence: told when a node comes or goes.
     """
 
@@ -35,6 +36,7 @@ class Sessions:
         self._told = False
         self._quiet: set[str] = set()  # sids that the plugin may hold back since a logout
         self.on_up: list[Watcher] = []
+        self.on_found: list[Watcher] = []
         self.on_presence: list[PresenceWatcher] = []
 
     # What the plugin tells
@@ -74,6 +76,8 @@ class Sessions:
             if sid not in known_sids:
                 self._quiet.add(sid)  # it began while nobody told: it may have logged out, too
                 self.up(host, session)
+                for watcher in self.on_found:
+                    watcher(session)
         for bare, logins in list(self._logins.items()):
             for resource in [resource for resource, (sid, _) in logins.items() if sid and sid not in there]:
                 self.logout(Jid(bare, resource))
