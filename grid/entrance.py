@@ -196,7 +196,7 @@ class Entrance:
         request.refuse(refusal)
 
     def tell(self, jid: str, content: str) -> None:
-        """Send a node, or one session of it, a headline: nothing of it is stored for who is away (RFC 6121 §5.2.2)."""
+        """Send a node, or one session of it, a headline: nothing of it is stored for later (RFC 6121 §5.2.2)."""
         self._link.send(f"<message type='headline' from='{self._link.jid}' to='{quote(jid)}'>{content}</message>")
 
 
