@@ -34,8 +34,8 @@ REASONS = (
     "forbidden", "bad-request", "not-attached", "no-decision", "overload", "crashed", "answer",
     "quiet", "lost", "revoked", "heavy",
 )  # fmt: skip
-"""Why plugins refuse a stanza; ``answer`` is what cannot be answered: results and errors, of the grid host presence, too.
-The second line is mostly of the grid host; ``revoked`` are logins."""
+"""Why plugins refuse a stanza; ``answer`` is what is not answered: results and errors; of a grid host presence, too.
+The second line is mostly of grid hosts; ``revoked`` are logins."""
 
 _REFUSED = f"{{{ns.POLICY}}}refused"
 
