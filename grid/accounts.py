@@ -120,14 +120,16 @@ class Accounts:
         """Whether a node that is known has registered itself."""
         return self.get(jid) is not None and not self._admitted(jid)
 
-    def changes_since(self, epoch: int) -> Iterator[tuple[int, str, str]]:
-        """What the plugin on the grid host must know of its accounts: epoch, bare JID, state; in order.
+    def changes_since(self, epoch: int) -> Iterator[tuple[int, str, str, Sequence[str]]]:
+        """What the plugin on the grid host must know of its accounts: epoch, bare JID, state, certificates; in order.
 
-        The state is ``active``, ``disabled`` or ``unknown``. With 0 it is everything.
+        The state is ``active``, ``disabled`` or ``unknown``. The fingerprints are those that an active node is bound
+        to; with none any certificate will do. With 0 it is everything.
         """
-        for number, jid, state in rows.changes_after(self._ledger.registry, epoch, _TOLD, UNKNOWN):
+        bound = self.bindings.changes_after(epoch)
+        for number, jid, state in rows.changes_after(self._ledger.registry, epoch, bound, _TOLD, UNKNOWN):
             if self.is_local(jid):
-                yield number, jid, state
+                yield number, jid, state, self.bindings.fingerprints(jid) if state == NodeState.ACTIVE else ()
 
     # What nodes do
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import (
@@ -191,11 +191,16 @@ def clearance_from(text: str) -> Clearance:
 
 
 def changes_after(
-    registry: Registry, epoch: int, states: dict[NodeState, str], gone: str
+    registry: Registry, epoch: int, bound: Mapping[str, int], states: dict[NodeState, str], gone: str
 ) -> Iterator[tuple[int, str, str]]:
-    """Epoch, JID and state of everything that has changed after an epoch, in that order."""
+    """Epoch, JID and state of everything that has changed after an epoch, in that order.
+
+    :param bound: names of which a binding has changed after it, and by which change.
+    """
+    changed = {node.jid: node for node in registry.nodes.values() if node.epoch > epoch}
+    changed |= {jid: registry.nodes[jid] for jid in bound if jid in registry.nodes}
     nodes: Sequence[tuple[int, str, str]] = [
-        (node.epoch, node.jid, states[node.state]) for node in registry.nodes.values() if node.epoch > epoch
+        (max(node.epoch, bound.get(jid, 0)), jid, states[node.state]) for jid, node in changed.items()
     ]
     buried = [(number, jid, gone) for jid, number in registry.gone.items() if number > epoch]
     yield from sorted([*nodes, *buried])

@@ -23,7 +23,7 @@ from component.base.clientsessions import ClientSession
 from component.base.errors import Conflict, InputError, NotFound, StanzagateError
 from component.base.files import write_atomic
 from component.base.jid import prepare
-from component.base.store import Store
+from component.base.store import DatabaseError, Store
 from grid import authority_rows as rows
 from grid.accounts_rows import checked_reason
 from grid.authority_certs import NODE_LIFE, PUBLIC, NodeCa, pem, read_request
@@ -109,6 +109,7 @@ class NodeAuthority:
     :param sessions: the sessions that are open.
     :param clock: Unix time in seconds.
     :ivar listeners: awaited after each revocation, one after the other, before it returns.
+    :ivar bound: awaited likewise after each certificate that was issued, with the name that it is bound to.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class NodeAuthority:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.listeners: list[Listener] = []
+        self.bound: list[Callable[[str], Awaitable[None]]] = []
         self._store = store
         self._audit = audit
         self._epochs = epochs
@@ -225,16 +227,44 @@ class NodeAuthority:
         change = GridChange(f"{bare} has a certificate until {until}.", dry_run, self._epochs.current)
         if dry_run:
             return Signed("", "", item, change)
-        await self._store.write(lambda connection: self._issued(connection, actor, item))
+        epoch = await self._bind(actor, item)
+        change = replace(change, epoch=epoch, summary=change.summary + await self._tell_bound(bare))
         return Signed(pem(certificate).decode(), pem(authority.certificate).decode(), item, change)
 
-    def _issued(self, connection: Connection, actor: str, item: IssuedCertificate) -> None:
+    async def _bind(self, actor: str, item: IssuedCertificate) -> int:
+        epochs: list[int] = []
+
+        def write(connection: Connection) -> None:
+            epochs.append(self._epochs.next(connection))
+            self._issued(connection, actor, item, epochs[-1])
+            self._store.after_commit(connection, lambda: self._epochs.applied(epochs[-1]))
+
+        try:
+            await self._store.write(write)
+        except DatabaseError:
+            for epoch in epochs:
+                self._epochs.applied(epoch)  # nobody must wait for it
+            raise
+        return epochs[-1]
+
+    def _issued(self, connection: Connection, actor: str, item: IssuedCertificate, epoch: int) -> None:
         rows.write_issued(connection, item)
-        self._bindings.add(
-            connection, Binding(item.jid, item.fingerprint, Bound.ISSUED, item.serial, item.ends), item.issued
-        )
-        detail = {"serial": item.serial, "fingerprint": item.fingerprint, "ends": round(item.ends)}
+        binding = Binding(item.jid, item.fingerprint, Bound.ISSUED, item.serial, item.ends, epoch)
+        self._bindings.add(connection, binding, item.issued)
+        detail = {"serial": item.serial, "fingerprint": item.fingerprint, "ends": round(item.ends), "epoch": epoch}
         self._audit.append(connection, actor=actor, action="certificate.issued", subject=item.jid, detail=detail)
+
+    async def _tell_bound(self, jid: str) -> str:
+        """Tell every listener that a name has a certificate more; what is to be said when one has not confirmed. The
+        certificate must not be lost by that."""
+        said = ""
+        for listener in self.bound:
+            try:
+                await listener(jid)
+            except StanzagateError as error:
+                log.warning("%s has a new certificate, but not everything followed: %s", jid, error)
+                said = f" But {error.message}"
+        return said
 
     # Revoking
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
-from sqlalchemy import Column, Connection, Float, LargeBinary, String, Table, delete, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Float, LargeBinary, String, Table, delete, insert, select
 
 from component.base.errors import StanzagateError
 from component.base.store import Store, metadata
@@ -45,9 +45,11 @@ binding_table = Table(
     Column("since", Float, nullable=False),
     Column("serial", String(40), nullable=False),
     Column("ends", Float, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
 )
 """Which certificates may speak for which name. A name need not be registered yet. Serial number (hex) and end are
-those of certificates that the node CA itself has signed; else empty and 0."""
+those of certificates that the node CA itself has signed; else empty and 0. The epoch is that of the binding, when it
+changed nothing else of the node; else 0."""
 
 
 class Bound(StrEnum):
@@ -68,6 +70,7 @@ class Binding:
     :ivar fingerprint: SHA-256, lower-case hex.
     :ivar serial: lower-case hex, when the node CA itself has signed it; else empty.
     :ivar ends: Unix time in seconds after which it counts no more; 0 when that is not known.
+    :ivar epoch: the number of the change that bound it, when the node itself did not change by it; else 0.
     """
 
     jid: str
@@ -75,6 +78,7 @@ class Binding:
     how: Bound
     serial: str = ""
     ends: float = 0.0
+    epoch: int = 0
 
 
 class BadCertificate(StanzagateError):
@@ -239,24 +243,44 @@ def _room_below(certificate: x509.Certificate, below: int) -> bool:
     return limit is None or below <= limit
 
 
+@dataclass
+class Known:
+    """Everything that is bound.
+
+    :ivar bound: the fingerprints of a name, one after the other, in the order in which they were bound.
+    :ivar epochs: of names, the last change that was one of their bindings alone.
+    """
+
+    bound: dict[str, bytes] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+
+
 class Bindings:
     """Knows what is bound: in memory 32 bytes for each certificate, and in the database."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._bound: dict[str, bytes] = {}
+        self._epochs: dict[str, int] = {}
 
-    def read(self, connection: Connection) -> dict[str, bytes]:
+    def read(self, connection: Connection) -> Known:
         """Everything that the database has; hand it to `use`."""
-        found: dict[str, bytes] = {}
-        rows = connection.execute(select(binding_table.c.jid, binding_table.c.fingerprint))
-        for jid, fingerprint in rows:
-            found[jid] = found.get(jid, b"") + fingerprint
+        found = Known()
+        columns = binding_table.c
+        rows = select(columns.jid, columns.fingerprint, columns.epoch).order_by(columns.since)
+        for jid, fingerprint, epoch in connection.execute(rows):
+            found.bound[jid] = found.bound.get(jid, b"") + fingerprint
+            if epoch:
+                found.epochs[jid] = max(epoch, found.epochs.get(jid, 0))
         return found
 
-    def use(self, found: dict[str, bytes]) -> None:
+    def use(self, found: Known) -> None:
         """Know this from now on, and nothing else."""
-        self._bound = found
+        self._bound, self._epochs = found.bound, found.epochs
+
+    def changes_after(self, epoch: int) -> dict[str, int]:
+        """The names of which a binding alone has changed after an epoch, with the number of the last such change."""
+        return {jid: number for jid, number in self._epochs.copy().items() if number > epoch}
 
     def any(self, jid: str) -> bool:
         """Whether a name is bound at all."""
@@ -286,13 +310,15 @@ class Bindings:
         if connection.execute(select(binding_table.c.how).where(mine)).first() is None:
             row = {
                 "jid": jid, "fingerprint": raw, "how": str(binding.how), "since": since, "serial": binding.serial,
-                "ends": binding.ends,
+                "ends": binding.ends, "epoch": binding.epoch,
             }  # fmt: skip
             connection.execute(insert(binding_table).values(row))
 
         def landed() -> None:
             if raw not in _pieces(self._bound.get(jid, b"")):
                 self._bound[jid] = self._bound.get(jid, b"") + raw
+            if binding.epoch:
+                self._epochs[jid] = max(binding.epoch, self._epochs.get(jid, 0))
 
         self._store.after_commit(connection, landed)
 
@@ -302,6 +328,7 @@ class Bindings:
 
         def landed() -> None:
             self._bound.pop(jid, None)
+            self._epochs.pop(jid, None)
 
         self._store.after_commit(connection, landed)
 

@@ -27,6 +27,7 @@ from component.base.jid import Jid
 from component.base.link import Link, Spawn
 from component.base.pluginstatus import Guard, PluginMode
 from component.base.store import Store
+from grid import ns
 from grid.access import Access
 from grid.accounts import Accounts
 from grid.admission import Admission
@@ -108,6 +109,7 @@ class Grid:
         self._front(audit)
         self.alerts.attach(self.link)
         self.sessions.on_up.append(self._session)
+        self.sessions.on_found.append(self._found)
 
     def _registries(self, store: Store, audit: Audit, clock: Callable[[], float]) -> None:
         settings = self.settings
@@ -139,7 +141,10 @@ class Grid:
                 lambda: self.epochs.current,
                 lambda: self.epochs.settled,
                 (
-                    lambda epoch: (node_order(jid, state, n) for n, jid, state in self.accounts.changes_since(epoch)),
+                    lambda epoch: (
+                        node_order(jid, state, n, bound)
+                        for n, jid, state, bound in self.accounts.changes_since(epoch)
+                    ),
                     lambda epoch: (revoked_order(print_, n) for n, print_ in self.authority.revocations_since(epoch)),
                     lambda epoch: (
                         lost_order(jid, topic, n, regained=back) for n, jid, topic, back in self.losses.since(epoch)
@@ -202,6 +207,7 @@ class Grid:
         self.topics.listeners.append(effects.topic_changed)
         self.access.listeners.append(effects.access_changed)
         self.authority.listeners.append(self._revoked)
+        self.authority.bound.append(effects.bound)
 
     # What happens
 
@@ -268,6 +274,12 @@ class Grid:
             self._end(jid, "The certificate was revoked.")
         elif node is not None and node.state is NodeState.ACTIVE and not self.effects.is_own(session):
             self._end(jid, STRANGER)
+
+    def _found(self, session: ClientSession) -> None:
+        """Whoever was logged in before the controller has started is not any more, and can know it by this."""
+        node = self.accounts.get(session.jid.bare)
+        if node is not None and node.state is NodeState.ACTIVE:
+            self.entrance.tell(session.jid.full, f"<node xmlns='{ns.GRID}' state='active'/>")
 
     def _end(self, jid: Jid, why: str) -> None:
         self._spawn("grid.disconnect", self._quietly(self.plugin.tell(disconnect_order(jid.full, why))))

@@ -106,8 +106,11 @@ class Effects:
         steps: list[Callable[[], Awaitable[object]]] = []
         if state is NodeState.PENDING:
             return  # nobody is cut off by asking, and to the plugin a node that waits is as good as unknown
-        if state is NodeState.ACTIVE and was:  # groups, clearance
-            steps = [lambda: self._rights_changed([jid], list(self._topics.all())), self._plugin.obey]
+        if state is NodeState.ACTIVE and was:  # groups, clearance, the first certificate
+            steps = [
+                self._plugin.obey, lambda: self._end_strangers(jid),
+                lambda: self._rights_changed([jid], list(self._topics.all())),
+            ]  # fmt: skip
         elif state is NodeState.ACTIVE:
             self._limiter.forget(jid)
             steps = [lambda: self._end_strangers(jid), self._plugin.obey, lambda: self._programme(jid, change)]
@@ -146,6 +149,16 @@ class Effects:
         except Refusal:
             return False
         return True
+
+    async def bound(self, jid: str) -> None:
+        """A certificate was issued to a name: it will do from now on, and if it is the first one no other will.
+
+        :raises NotConfirmed: the plugin has not confirmed it yet.
+        """
+        node = self._accounts.get(jid)
+        if node is not None and node.state is NodeState.ACTIVE:
+            await self._plugin.obey()
+            await self._end_strangers(jid)
 
     async def access_changed(self, change: AccessChange) -> None:
         """A rule has been made or removed.

@@ -2,7 +2,7 @@
 %%% told who has come.
 -module(mod_stanzagate_grid_clients).
 
--export([authenticated/3, described/2, finish/2, opened/1, removed/2, resumed/1]).
+-export([authenticated/3, certificate/1, described/2, finish/2, opened/1, removed/2, resumed/1]).
 
 -include("xmpp.hrl").
 
@@ -13,6 +13,7 @@
           ejabberd_c2s:state() | {stop, ejabberd_c2s:state()}.
 authenticated(#{lserver := Host} = State, true, User) ->
     try
+        remember_certificate(jid:nodeprep(User), State),
         Guard = mod_stanzagate_grid_guard:find(Host),
         case is_revoked(Guard, State) andalso mod_stanzagate_grid_guard:mode(Guard) of
             false -> mod_stanzagate_sessions:authenticated(State, true, User);
@@ -35,13 +36,29 @@ note(Guard, Format, Arguments) ->
     mod_stanzagate_journal:note(Guard, warning, revoked, Format, Arguments).
 
 is_revoked(#{host := Host}, #{socket := Socket}) ->
-    case certificate(Socket) of
+    case certificate_of(Socket) of
         {ok, Der} -> mod_stanzagate_grid_facts:revoked(Host, mod_stanzagate_sessions:fingerprint(Der));
         _ -> false
     end.
 
+%% @doc The SHA-256 of the certificate by which this process's own client has come as that user; none when it has come
+%% without one, or this is not the process of a client of that name: others speak for accounts, too.
+-spec certificate(binary()) -> binary() | none.
+certificate(User) ->
+    case get(?MODULE) of
+        {User, Digest} -> Digest;
+        _ -> none
+    end.
+
+%% A process has one client and connection, as long as it lives: a stream that is resumed goes on in another one.
+remember_certificate(User, #{socket := Socket}) ->
+    put(?MODULE, {User, case certificate_of(Socket) of
+                            {ok, Der} -> crypto:hash(sha256, Der);
+                            _ -> none
+                        end}).
+
 %% A websocket has none.
-certificate(Socket) ->
+certificate_of(Socket) ->
     try
         xmpp_socket:get_peer_certificate(Socket, der)
     catch
@@ -76,7 +93,10 @@ resumed(#{lserver := Host} = State) ->
 
 %% @doc The guard has found a session that was there before it: the hook c2s_handle_info.
 -spec described(ejabberd_c2s:state(), term()) -> ejabberd_c2s:state() | {stop, ejabberd_c2s:state()}.
-described(#{sid := _, jid := _} = State, {stanzagate, describe}) -> {stop, resumed(State)};
+described(#{sid := _, jid := Jid} = State, {stanzagate, describe}) ->
+    #jid{luser = User} = Jid,
+    remember_certificate(User, State),
+    {stop, resumed(State)};
 described(State, {stanzagate, describe}) -> {stop, State};
 described(State, _) -> State.
 

@@ -5,7 +5,7 @@
 %%% older than what is known of the same thing is discarded. The guard's process alone writes, every sender reads.
 -module(mod_stanzagate_grid_facts).
 
--export([accounts/1, active/2, any_lost/2, epoch/1, forget_account/2, init/0, lost/4, obey/4, revoked/2]).
+-export([accounts/1, active/2, stranger/3, any_lost/2, epoch/1, forget_account/2, init/0, lost/4, obey/4, revoked/2]).
 -export_type([bare/0, order/0]).
 
 -record(stanzagate_grid, {key, value, epoch}).
@@ -13,10 +13,11 @@
 -define(TABLE, stanzagate_grid).
 
 -type bare() :: {binary(), binary()}.
--type order() :: {{account, bare()}, active | disabled | unknown, non_neg_integer()}
+-type order() :: {{account, bare()}, active | {active, binary()} | disabled | unknown, non_neg_integer()}
                | {{revoked, binary()}, boolean(), non_neg_integer()}
                | {{lost, bare(), binary()}, boolean(), non_neg_integer()}.
-%% About what, what about it, and under which number.
+%% About what, what about it, and under which number. An active account may be bound to certificates: their SHA-256, one
+%% after the other.
 
 %% @doc Make sure that there is a table.
 -spec init() -> ok.
@@ -35,7 +36,25 @@ epoch(Host) ->
 %% @doc Whether an account belongs to an active node.
 -spec active(binary(), binary()) -> boolean().
 active(Host, User) ->
-    value({account, Host, {User, Host}}, unknown) =:= active.
+    case value({account, Host, {User, Host}}, unknown) of
+        active -> true;
+        {active, _} -> true;
+        _ -> false
+    end.
+
+%% @doc Whether whoever has come by a certificate (its SHA-256) is not the one whose name he has. Without one he is.
+-spec stranger(binary(), binary(), binary() | none) -> boolean().
+stranger(_, _, none) ->
+    false;
+stranger(Host, User, Digest) ->
+    case value({account, Host, {User, Host}}, unknown) of
+        {active, Bound} -> not is_among(Digest, Bound);
+        _ -> false
+    end.
+
+is_among(Digest, <<Digest:32/binary, _/binary>>) -> true;
+is_among(Digest, <<_:32/binary, Others/binary>>) -> is_among(Digest, Others);
+is_among(_, <<>>) -> false.
 
 -spec revoked(binary(), binary()) -> boolean().
 revoked(Host, Fingerprint) ->
@@ -73,7 +92,7 @@ accounts(Host) ->
                     ets:select_count(?TABLE, [{#stanzagate_grid{key = {account, Host, '_'}, value = Value, _ = '_'},
                                                [], [true]}])
             end,
-    {Count(active), Count('_')}.
+    {Count(active) + Count({active, '_'}), Count('_')}.
 
 %%% Writing
 
@@ -133,7 +152,8 @@ forget_account(Host, User) ->
         mnesia:sync_transaction(
           fun() ->
                   case mnesia:read(?TABLE, Key, write) of
-                      [#stanzagate_grid{value = active, epoch = Said}] ->
+                      [#stanzagate_grid{value = Value, epoch = Said}]
+                        when Value =:= active; element(1, Value) =:= active ->
                           mnesia:delete({?TABLE, Key}),
                           Epoch = max(0, min(epoch(Host), Said - 1)),
                           mnesia:write(#stanzagate_grid{key = {epoch, Host}, value = Epoch, epoch = Epoch});

@@ -178,7 +178,7 @@ last_look(Guard, Jid, Packet) ->
     case xmpp:get_meta(Packet) of
         #{stanzagate_grid := _} -> pass;
         _ ->
-            Reason = case may_receive(Guard, Jid, Packet) of
+            Reason = case may_receive(Guard, Jid, Packet) andalso may_read(Guard, Jid, Packet) of
                          false -> absent;
                          true -> is_lost(Guard, Jid, Packet) andalso lost
                      end,
@@ -193,23 +193,39 @@ may_send(#{host := Host} = Guard, Packet) ->
     case xmpp:get_from(Packet) of
         #jid{luser = <<>>} -> true;    % the host itself
         #jid{luser = User} = From ->
-            case {mod_stanzagate_grid_facts:active(Host, User), is_quiet(Guard, From)} of
-                {true, false} -> true;
-                {true, true} -> reaches(Guard, From, Packet, quiet);
-                {false, _} -> reaches(Guard, From, Packet, forbidden)
+            case {standing(Host, User), is_quiet(Guard, From)} of
+                {active, false} -> true;
+                {active, true} -> reaches(Guard, User, Packet, quiet);
+                {unknown, _} -> reaches(Guard, User, Packet, forbidden);
+                {stranger, _} -> reaches(Guard, nobody, Packet, forbidden)
             end
     end.
+
+%% How an account stands, as this process speaks for it. Strangers have come by a certificate that the name is not bound
+%% to: they have not even the account.
+standing(Host, User) ->
+    case mod_stanzagate_grid_facts:active(Host, User) of
+        true ->
+            case is_stranger(Host, User) of
+                true -> stranger;
+                false -> active
+            end;
+        false -> unknown
+    end.
+
+is_stranger(Host, User) ->
+    mod_stanzagate_grid_facts:stranger(Host, User, mod_stanzagate_grid_clients:certificate(User)).
 
 is_quiet(_, #jid{lresource = <<>>}) -> false;
 is_quiet(#{quiet := Quiet}, From) -> mod_stanzagate_grid_quiet:is_quiet(Quiet, From).
 
-reaches(#{host := Host, component := Component, broker := Broker}, #jid{luser = User}, Packet, Reason) ->
+reaches(#{host := Host, component := Component, broker := Broker}, Own, Packet, Reason) ->
     Reached = case xmpp:get_to(Packet) of
-                  undefined -> true;
+                  undefined -> Own =/= nobody;
                   #jid{lserver = Component} -> true;
                   #jid{lserver = Broker} -> not mod_stanzagate_grid_front:is_publish(Packet);
                   #jid{luser = <<>>, lserver = Host} -> true;
-                  #jid{luser = User, lserver = Host} -> not mod_stanzagate_grid_front:publishes(Packet);
+                  #jid{luser = Own, lserver = Host} -> not mod_stanzagate_grid_front:publishes(Packet);
                   _ -> false
               end,
     Reached orelse {false, Reason}.
@@ -222,6 +238,16 @@ may_receive(#{host := Host, component := Component, broker := Broker}, #jid{luse
         #jid{luser = <<>>, lserver = Host} -> true;
         #jid{luser = User, lserver = Host} -> true;
         _ -> mod_stanzagate_grid_facts:active(Host, User)
+    end.
+
+%% Whether this process's own client may get what is for its account.
+may_read(#{host := Host, component := Component, broker := Broker}, #jid{luser = User}, Packet) ->
+    case {xmpp:get_from(Packet), Packet} of
+        {undefined, _} -> true;
+        {#jid{lserver = Component}, _} -> true;
+        {#jid{lserver = Broker}, #iq{}} -> true;
+        {#jid{luser = <<>>, lserver = Host}, _} -> true;
+        _ -> not is_stranger(Host, User)
     end.
 
 %%% Events of topics that a node has lost

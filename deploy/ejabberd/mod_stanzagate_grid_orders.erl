@@ -40,21 +40,39 @@ said(Element) ->
     {obey, 0, order(Element), epoch(Element)}.
 
 inner(Element) ->
-    true = lists:member(value(<<"xmlns">>, Element), [<<>>, mod_stanzagate_policy:namespace()]),
+    ours(Element),
     order(Element).
 
 order(#xmlel{name = <<"node">>} = Element) ->
     State = state(value(<<"state">>, Element)),
-    [{{account, bare(Element)}, State, epoch(Element)}];
+    [{{account, bare(Element)}, bound(State, certificates(Element)), epoch(Element)}];
 order(#xmlel{name = <<"revoked">>} = Element) ->
-    Fingerprint = string:lowercase(value(<<"fingerprint">>, Element)),
-    64 = byte_size(Fingerprint),
-    _ = binary:decode_hex(Fingerprint),
+    {Fingerprint, _} = fingerprint(Element),
     [{{revoked, Fingerprint}, not flag(<<"reinstated">>, Element), epoch(Element)}];
 order(#xmlel{name = <<"lost">>} = Element) ->
     Node = value(<<"node">>, Element),
     true = Node =/= <<>>,
     [{{lost, bare(Element), Node}, not flag(<<"regained">>, Element), epoch(Element)}].
+
+bound(active, [_ | _] = Certificates) -> {active, iolist_to_binary(Certificates)};
+bound(State, _) -> State.
+
+certificates(#xmlel{children = Children}) ->
+    [begin
+         <<"certificate">> = Child#xmlel.name,
+         ours(Child),
+         {_, Digest} = fingerprint(Child),
+         Digest
+     end || #xmlel{} = Child <- Children].
+
+%% In small letters, and as it is.
+fingerprint(Element) ->
+    Fingerprint = string:lowercase(value(<<"fingerprint">>, Element)),
+    64 = byte_size(Fingerprint),
+    {Fingerprint, binary:decode_hex(Fingerprint)}.
+
+ours(Element) ->
+    true = lists:member(value(<<"xmlns">>, Element), [<<>>, mod_stanzagate_policy:namespace()]).
 
 state(<<"active">>) -> active;
 state(<<"disabled">>) -> disabled;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from component.base import ns
 from component.base.enforcement import NotConfirmed
@@ -23,7 +23,13 @@ from component.base.stanzas import quote
 log = logging.getLogger(__name__)
 
 BATCH = 200
-"""Changes in one stanza: about 20 kB, well below what servers take from a component."""
+"""Changes in one stanza: about 40 kB, well below what servers take from a component."""
+
+LARGEST = 200_000
+"""Characters in one stanza, by which a batch may end earlier."""
+
+CERTIFICATES = 1000
+"""So many of a node are told, those that were bound last; more have no room in a stanza."""
 
 Change = tuple[int, str]
 """Epoch, serialised order."""
@@ -61,14 +67,27 @@ class Orders:
         """
         last, epoch = self._settled(), 0 if anew else epoch
         changes = sorted(change for source in self._sources for change in source(epoch))
-        for start in range(0, max(len(changes), 1), BATCH):
-            batch = changes[start : start + BATCH]
-            number = last if start + BATCH >= len(changes) else min(last, batch[-1][0])
-            if not batch and number <= epoch and not anew:
-                return
-            reset = " reset='true'" if anew and start == 0 else ""
+        batches = list(_batches(changes))
+        if not changes and last <= epoch and not anew:
+            return
+        for place, batch in enumerate(batches):
+            number = last if place + 1 == len(batches) else min(last, batch[-1][0])
+            reset = " reset='true'" if anew and place == 0 else ""
             content = "".join(text for _, text in batch)
             yield number, f"<changes xmlns='{ns.POLICY}'{reset} epoch='{number}'>{content}</changes>"
+
+
+def _batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    """Changes, parted as they fit into stanzas; at least one batch, which may be empty."""
+    batch: list[Change] = []
+    size = 0
+    for change in changes:
+        if batch and (len(batch) == BATCH or size + len(change[1]) > LARGEST):
+            yield batch
+            batch, size = [], 0
+        batch.append(change)
+        size += len(change[1])
+    yield batch
 
 
 class PluginHost:
@@ -183,9 +202,13 @@ class PluginHost:
         self._known = None
 
 
-def node_order(jid: str, state: str, epoch: int) -> Change:
-    """What a node is now: ``active``, ``disabled`` or ``unknown``."""
-    return epoch, f"<node xmlns='{ns.POLICY}' jid='{quote(jid)}' state='{state}' epoch='{epoch}'/>"
+def node_order(jid: str, state: str, epoch: int, certificates: Sequence[str] = ()) -> Change:
+    """What a node is now: ``active``, ``disabled`` or ``unknown``.
+
+    :param certificates: the fingerprints that it is bound to, the last one bound last; without any it is not bound.
+    """
+    named = "".join(f"<certificate fingerprint='{quote(item)}'/>" for item in certificates[-CERTIFICATES:])
+    return epoch, f"<node xmlns='{ns.POLICY}' jid='{quote(jid)}' state='{state}' epoch='{epoch}'>{named}</node>"
 
 
 def revoked_order(fingerprint: str, epoch: int, *, reinstated: bool = False) -> Change:

@@ -144,9 +144,11 @@ class Controller:
         """Send ``<NAME …/>`` with the next epoch, unless another one is given; it must be taken."""
         await self.tell(element(name, **({"epoch": self.next_epoch()} | attributes)))
 
-    async def node(self, name: str, state: str) -> None:
-        """Set the state of a node."""
-        await self.order("node", jid=account(name), state=state)
+    async def node(self, name: str, state: str, *fingerprints: str) -> None:
+        """Set the state of a node, and the certificates that it is bound to."""
+        bound = "".join(f"<certificate fingerprint='{item}'/>" for item in fingerprints)
+        names = f"jid={quoteattr(account(name))} state='{state}' epoch='{self.next_epoch()}'"
+        await self.tell(f"<node xmlns='{POLICY}' {names}>{bound}</node>")
 
     async def reset(self) -> None:
         """Have everything forgotten."""

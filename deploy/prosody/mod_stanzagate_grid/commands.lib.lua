@@ -1,6 +1,7 @@
 -- Stanzagate: the controller's orders to the grid host.
 --
---    <node jid state/> <lost jid node [regained]/> <revoked fingerprint [reinstated]/>    alone, or in <changes/>
+--    <node jid state>[<certificate fingerprint/>…]</node> <lost jid node [regained]/>
+--    <revoked fingerprint [reinstated]/>    these three alone, or in <changes/>
 --    <quiet jid [lifted]/>    <disconnect jid reason/>    <flush/>    <account jid/>
 --
 -- An order is understood completely before anything is done. One that is stale is confirmed like the others.
@@ -41,17 +42,36 @@ local function account(text)
 	return jid, resource ~= nil;
 end
 
+-- A SHA-256 in small letters; nil when it is none.
+local function digest(text)
+	local fingerprint = lower(text or "");
+	return #fingerprint == 64 and find(fingerprint, "^%x+$") and fingerprint or nil;
+end
+
+-- The set of certificates that an element names, or nil when it names none; then, whether there is anything else.
+local function certificates(element)
+	local found;
+	for _, child in ipairs(element.tags) do
+		local fingerprint = child.name == "certificate" and child.attr.xmlns == xmlns and digest(child.attr.fingerprint);
+		if not fingerprint then return nil, true; end
+		found = found or {};
+		found[fingerprint] = true;
+	end
+	return found, false;
+end
+
 -- What is to be done for an element, as a function that returns whether it was taken; nil when it is malformed.
 local readers = {};
 
 function readers.node(self, element, epoch)
 	local jid, full = account(element.attr.jid);
 	local state = element.attr.state;
-	if not jid or full or not states[state] then return nil; end
+	local bound, malformed = certificates(element);
+	if not jid or full or not states[state] or malformed then return nil; end
 	local name = self.reach:name_of(jid);
 	return function ()
 		if state ~= "active" and self.ledger:is_active(name) then self.before_leave(name); end
-		return self.ledger:set_state(name, state, epoch);
+		return self.ledger:set_state(name, state, epoch, bound);
 	end;
 end
 
@@ -63,8 +83,8 @@ function readers.lost(self, element, epoch)
 end
 
 function readers.revoked(self, element, epoch)
-	local fingerprint, reinstated = lower(element.attr.fingerprint or ""), flag(element.attr.reinstated);
-	if #fingerprint ~= 64 or not find(fingerprint, "^%x+$") or reinstated == nil then return nil; end
+	local fingerprint, reinstated = digest(element.attr.fingerprint), flag(element.attr.reinstated);
+	if not fingerprint or reinstated == nil then return nil; end
 	return function ()
 		local taken = self.ledger:set_revoked(fingerprint, not reinstated, epoch);
 		if taken and not reinstated then self.admission:revoked(fingerprint); end

@@ -2,12 +2,13 @@
 --
 -- There is a record for an account (by its user name) or for a node of another domain (by its bare JID):
 --
---    { state, epoch, lost = { topic → { epoch, at, regained } }, generation }
+--    { state, epoch, certificates = { fingerprint → true },
+--      lost = { topic → { epoch, at, regained } }, generation }
 --
 -- and one for a certificate (by its fingerprint): { revoked, epoch, generation }. Each lies in the server's own store,
 -- is read when it is needed and written before an order is confirmed. One more record says the highest epoch and the
 -- generation: what has another one is void, so that all is forgotten by a single write. What is older than what a
--- record knows is stale and changes nothing.
+-- record knows is stale and changes nothing. Without `certificates` a name is not bound, and any of them will do.
 
 local new_cache = require "util.cache".new;
 local new_id = require "util.id".medium;
@@ -79,6 +80,12 @@ function ledger:is_active(name)
 	return record ~= nil and record.state == "active";
 end
 
+-- Whether whoever has come by a certificate is not the one whose name he has. Without a certificate he is.
+function ledger:is_stranger(name, fingerprint)
+	local record = fingerprint and self:find(self.nodes, name) or nothing;
+	return record.certificates ~= nil and not record.certificates[fingerprint];
+end
+
 -- Topics that a node has lost or had lost once, or nil.
 function ledger:losses(name)
 	local record = self:find(self.nodes, name);
@@ -92,10 +99,11 @@ end
 
 -- The following three return whether the order was taken; false says that it is stale.
 
-function ledger:set_state(name, state, epoch)
+-- `certificates`: the set of those that the name is bound to, or nil.
+function ledger:set_state(name, state, epoch, certificates)
 	local record = self:find(self.nodes, name) or { epoch = 0, lost = nil };
 	if epoch < record.epoch then return false; end
-	record.state, record.epoch = state, epoch;
+	record.state, record.epoch, record.certificates = state, epoch, certificates;
 	self:write(self.nodes, name, record);
 	return true;
 end

@@ -114,6 +114,7 @@ local ledger = ledger_library.new {
 local reach = module:require "reach".new {
 	host = host, component = component, broker = broker, ledger = ledger, events = module:require "events",
 	is_lost = ledger_library.is_lost, is_heavy = module:require "weight".is_heavy,
+	fingerprint_of = sessions_library.fingerprint_of,
 };
 local admission = module:require "admission".new {
 	host = host, ledger = ledger, fingerprint_of = sessions_library.fingerprint_of, is_open = is_open, note = note,
@@ -176,10 +177,10 @@ local function before_leave(username)
 	end
 end
 
--- What was stored for a node that is not active stays where it is.
+-- What was stored stays where it is, if the node is not active, or this is not the node.
 local function keep_stored(event)
-	local ok, active = pcall(ledger.is_active, ledger, event.origin.username);
-	if ok and active or is_open() then return nil; end
+	local ok, why = pcall(reach.restriction, reach, event.origin, event.origin.username);
+	if ok and why ~= "forbidden" or is_open() then return nil; end
 	return true;
 end
 

@@ -1,9 +1,10 @@
 -- Stanzagate: who of the grid host reaches whom.
 --
 -- A node that is not active has the controller, the broker's control plane, its own account and the server, and nobody
--- else, in both directions. A session that has logged out (it is "quiet") reaches no more either, but is reached. The
--- events of a topic that a node has lost do not reach it. Each function here returns nil when a stanza may go on, or
--- the reason why it may not.
+-- else, in both directions. A session by a certificate that its name is not bound to is a stranger: it has not even the
+-- account. A session that has logged out (it is "quiet") reaches no more either, but is reached. The events of a topic
+-- that a node has lost do not reach it. Each function here returns nil when a stanza may go on, or the reason why it
+-- may not.
 
 local jid_bare, jid_split = require "util.jid".bare, require "util.jid".split;
 
@@ -18,14 +19,34 @@ local reach = {};
 local reach_mt = { __index = reach };
 
 -- `host`, `component`, `broker`: domains. `ledger`; the libraries `events` and `is_lost` of that of the ledger;
--- `is_heavy` of `weight`.
+-- `is_heavy` of `weight`; `fingerprint_of(session)`.
 local function new(parts)
 	return setmetatable(parts, reach_mt);
 end
 
--- Why a node, by this session of it or whatever speaks for it, may not do as it likes.
-function reach:restriction(origin, username)
+-- The fingerprint of a session's certificate: read when its connection is another one than before, for a stream may be
+-- resumed with another certificate. Nil without one, and of what is not a client's session.
+function reach:print_of(session)
+	if session.type ~= "c2s" then return nil; end
+	local known = session.stanzagate_print;
+	if not known or session.conn and known.conn ~= session.conn then
+		known = { conn = session.conn, fingerprint = self.fingerprint_of(session) };
+		session.stanzagate_print = known;
+	end
+	return known.fingerprint;
+end
+
+-- Whether a session is under a name that is bound to other certificates.
+function reach:is_stranger(session)
+	return session.username ~= nil and self.ledger:is_stranger(session.username, self:print_of(session));
+end
+
+-- Why a node, by this session of it or whatever speaks for it, may not do as it likes. `speaker`: the full JID in whose
+-- name something is said, perhaps by the server.
+function reach:restriction(origin, username, speaker)
 	if not self.ledger:is_active(username) then return "forbidden"; end
+	local session = speaker and prosody.full_sessions[speaker];
+	if self:is_stranger(origin) or session and self:is_stranger(session) then return "forbidden"; end
 	local quiet = origin.stanzagate_quiet;
 	return quiet and quiet.on and "quiet" or nil;
 end
@@ -59,7 +80,7 @@ function reach:sent(origin, stanza)
 	local why = self:restriction(origin, origin.username);
 	if not why then return nil; end
 	if not to or node == origin.username and domain == self.host then
-		return publishes(stanza) and why or nil;
+		return (publishes(stanza) or self:is_stranger(origin)) and why or nil;
 	elseif domain == self.component or domain == self.host and not node then
 		return nil;
 	elseif domain == self.broker then
@@ -81,7 +102,7 @@ function reach:arriving(origin, stanza)
 	local sender, domain = jid_split(from);
 	if domain == self.host then
 		if not sender or sender == receiver then return nil; end
-		local why = self:restriction(origin, sender);
+		local why = self:restriction(origin, sender, from);
 		if why then return why; end
 	elseif domain and (domain == self.component or domain == self.broker) and is_from(origin, domain) then
 		return domain == self.broker and self:loss(receiver, stanza) or nil;
@@ -94,7 +115,7 @@ function reach:departing(origin, stanza)
 	local from = stanza.attr.from;
 	local sender, domain = jid_split(from);
 	if domain ~= self.host or not sender then return nil; end
-	return self:restriction(origin, sender);
+	return self:restriction(origin, sender, from);
 end
 
 -- What arrives at the controller, from whomever.
@@ -115,11 +136,17 @@ end
 function reach:leaving(session, stanza)
 	local attr, username = stanza.attr, session.username;
 	if attr.xmlns or not username then return nil; end -- not a stanza; before authentication there are none
-	if not self.ledger:is_active(username) and attr.from then
+	if attr.from then
 		local sender, domain = jid_split(attr.from);
-		local ours = domain == self.component or domain == self.broker
-			or domain == self.host and (not sender or sender == username);
-		if not ours then return "stranger"; end
+		if self:is_stranger(session) then
+			local said = domain == self.component or domain == self.broker and stanza.name == "iq"
+				or domain == self.host and not sender;
+			if not said then return "stranger"; end
+		elseif not self.ledger:is_active(username) then
+			local ours = domain == self.component or domain == self.broker
+				or domain == self.host and (not sender or sender == username);
+			if not ours then return "stranger"; end
+		end
 	end
 	return self:loss(username, stanza);
 end

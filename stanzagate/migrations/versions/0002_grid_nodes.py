@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("since", sa.Float(), nullable=False),
         sa.Column("serial", sa.String(length=40), nullable=False),
         sa.Column("ends", sa.Float(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("jid", "fingerprint", name=op.f("pk_grid_binding")),
     )
     op.create_table(

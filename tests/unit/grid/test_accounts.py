@@ -74,7 +74,7 @@ async def test_a_node_of_a_federated_domain_has_no_account_here_and_the_plugin_i
         await here.accounts.add("unix:root", SOC1)
         node = here.accounts.get("siem@partner.test")
         assert node is not None and node.state is NodeState.ACTIVE and not node.account
-        assert [jid for _, jid, _ in here.accounts.changes_since(0)] == [SOC1]
+        assert [jid for _, jid, _, _ in here.accounts.changes_since(0)] == [SOC1]
         with pytest.raises(InputError, match="has no account here"):
             await here.accounts.add("unix:root", "b@partner.test", password="x")
 
@@ -172,7 +172,7 @@ async def test_disabled_is_shut_out_and_comes_back(tmp_path: Path) -> None:
             with pytest.raises(Conflict, match="is disabled and so cannot be"):
                 await verb("unix:root", SOC1)
         await here.accounts.enable("unix:root", SOC1)
-        assert [state for _, _, state in here.accounts.changes_since(0)] == ["active"]
+        assert [state for _, _, state, _ in here.accounts.changes_since(0)] == ["active"]
 
 
 async def test_the_rejected_are_forgotten_and_may_ask_again(tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ async def test_the_rejected_are_forgotten_and_may_ask_again(tmp_path: Path) -> N
         await here.accounts.register(SOC1, NOBODY)
         await here.accounts.reject("unix:root", SOC1)
         assert here.accounts.get(SOC1) is None
-        assert [(jid, state) for _, jid, state in here.accounts.changes_since(0)] == [(SOC1, "unknown")]
+        assert [(jid, state) for _, jid, state, _ in here.accounts.changes_since(0)] == [(SOC1, "unknown")]
         assert (await here.accounts.register(SOC1, NOBODY)).state is NodeState.PENDING
-        assert [state for _, _, state in here.accounts.changes_since(0)] == ["unknown"]
+        assert [state for _, _, state, _ in here.accounts.changes_since(0)] == ["unknown"]
 
 
 async def test_the_plugin_hears_of_what_it_has_missed_in_order(tmp_path: Path) -> None:
@@ -194,11 +194,11 @@ async def test_the_plugin_hears_of_what_it_has_missed_in_order(tmp_path: Path) -
         await here.accounts.delete("unix:root", "n1@grid.test")
         await here.accounts.register("n9@grid.test", NOBODY)
         expected = [("n3@grid.test", "disabled"), ("n1@grid.test", "unknown"), ("n9@grid.test", "unknown")]
-        assert [(jid, state) for _, jid, state in here.accounts.changes_since(seen)] == expected
-        numbers = [epoch for epoch, _, _ in here.accounts.changes_since(0)]
+        assert [(jid, state) for _, jid, state, _ in here.accounts.changes_since(seen)] == expected
+        numbers = [epoch for epoch, _, _, _ in here.accounts.changes_since(0)]
         assert numbers == sorted(set(numbers)) and numbers[-1] == here.epochs.current
     async with world(tmp_path) as again:
-        assert [(jid, state) for _, jid, state in again.accounts.changes_since(seen)] == expected
+        assert [(jid, state) for _, jid, state, _ in again.accounts.changes_since(seen)] == expected
 
 
 async def test_so_many_may_wait_and_no_more(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class Registry(RuleBasedStateMachine):
 
     @rule()
     def plugin_looks(self) -> None:
-        for epoch, jid, state in self.here.accounts.changes_since(self.seen):
+        for epoch, jid, state, _ in self.here.accounts.changes_since(self.seen):
             self.plugin[jid] = state
             self.seen = epoch
         for jid, state in self.states.items():

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from grid.alerts import AlertKind
 from grid.authority_certs import NodeCa
-from grid.binding import Bindings, moment
+from grid.binding import Bindings, Known, moment
 from grid.errors import Refusal
 from grid.model import Credential, NodeState
 
@@ -186,7 +186,7 @@ async def test_a_subject_that_anybody_can_take_approves_nobody(tmp_path: Path) -
 async def test_many_bindings_of_one_name(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         found = Bindings(here.store)
-        found.use({SOC1: bytes(range(64)), SOC2: bytes(32)})
+        found.use(Known({SOC1: bytes(range(64)), SOC2: bytes(32)}))
         assert found.fingerprints(SOC1) == [bytes(range(32)).hex(), bytes(range(32, 64)).hex()]
         assert found.allows(SOC1, bytes(range(32, 64)).hex())
         assert not found.allows(SOC1, bytes(range(16, 48)).hex())  # pieces, not substrings
