@@ -224,7 +224,7 @@ async def test_that_a_node_has_gone_is_all_that_others_hear_of_it(ejabberd: Sand
         assert (gone.get("type"), len(gone)) == ("unavailable", 0)
 
 
-MODE = f'broker: "{BROKER}"\n        mode: "%s"'
+MODE = f'broker: "{BROKER}"\n        mode: %s'
 
 
 async def test_log_only_holds_nothing_and_says_so_and_a_reload_keeps_everybody(ejabberd: Sandbox) -> None:
