@@ -18,8 +18,8 @@
 %%% The parts: mod_stanzagate_grid_filter (who may send what), _front (of the broker), _clients (authentication and
 %%% sessions), _server (the guard's process), _facts, _quiet, _questions (the tables), _orders (what the controller may
 %%% say), _control (what may be asked of the guard), _guard (what all of them know), _passwords (who cannot log in any
-%%% more). The sessions, the journal and the administrator's commands are those of mod_stanzagate, which guards devices; a
-%%% host has one of the two modules.
+%%% more), _stored (what nodes that are away will get is on the disk). The sessions, the journal and the administrator's
+%%% commands are those of mod_stanzagate, which guards devices; a host has one of the two modules.
 -module(mod_stanzagate_grid).
 -behaviour(gen_mod).
 
@@ -45,12 +45,14 @@ start(Host, Options) ->
                                   process_iq),
     mod_stanzagate_control:register_commands(),
     mod_stanzagate_grid_passwords:warn(Host),
+    _ = mod_stanzagate_grid_stored:start(Host),
     mod_stanzagate_grid_server:start(Host).
 
 %% @doc Guard it no more. What serves all grid hosts goes with the last of them. What the controller has said is kept.
 -spec stop(binary()) -> ok.
 stop(Host) ->
     _ = mod_stanzagate_grid_server:stop(Host),
+    _ = mod_stanzagate_grid_stored:stop(Host),
     each_hook(fun(Hook, Module, Function, Place) -> ejabberd_hooks:delete(Hook, Host, Module, Function, Place) end),
     gen_iq_handler:remove_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace()),
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
@@ -72,6 +74,7 @@ each_hook(Act) ->
     Act(c2s_session_opened, mod_stanzagate_grid_clients, opened, 50),
     Act(c2s_session_resumed, mod_stanzagate_grid_clients, resumed, 50),
     Act(c2s_handle_info, mod_stanzagate_grid_clients, described, 10),
+    Act(offline_message_hook, mod_stanzagate_grid_stored, stored, 60),    % behind mod_offline
     Act(remove_user, mod_stanzagate_grid_clients, removed, 50).
 
 %% @doc A component has attached: the global hook, in the process of its stream.

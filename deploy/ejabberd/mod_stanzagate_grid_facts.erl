@@ -117,7 +117,7 @@ obey(Host, Reset, Orders, Epoch, Before) ->
                                                 value = case Reset of true -> Epoch; false -> max(Before, Epoch) end}),
                   [Order || Order <- Orders, taken(Host, Order, Then)]
           end),
-    ok = mnesia:sync_log(),
+    ok = mod_stanzagate_grid_stored:write_out(),
     Obeyed.
 
 forget(Host) ->
@@ -160,4 +160,4 @@ forget_account(Host, User) ->
                       _ -> ok
                   end
           end),
-    ok = mnesia:sync_log().
+    ok = mod_stanzagate_grid_stored:write_out().

@@ -42,16 +42,16 @@ from_others(Guard, _) ->
     drop.
 
 %% @doc What the server's pubsub service says to somebody: what of it goes on.
--spec answering(guard(), stanza()) -> stanza() | drop.
+-spec answering(guard(), iq()) -> iq() | drop.
 answering(Guard, #iq{type = Type, meta = #{stanzagate_publish := Asked}} = Answer) ->
     case Type of
         error ->
             ask(Guard, Asked),
             drop;
-        _ -> xmpp:del_meta(Answer, stanzagate_publish)
+        _ -> mod_stanzagate_grid_stored:answering(Guard, xmpp:del_meta(Answer, stanzagate_publish))
     end;
-answering(_, Packet) ->
-    Packet.
+answering(Guard, Answer) ->
+    mod_stanzagate_grid_stored:answering(Guard, Answer).
 
 %%% What the controller answers
 

@@ -187,9 +187,7 @@ async def test_the_server_ends_in_the_middle_of_everything(own: OwnGrid, number:
         await published(world, traffic, "now")
         async with world.online(traffic.members[-1]) as node:  # its password is kept by the server alone
             assert refused(await node.ask(account("login"))) == ("", "")
-        # COMPAT: ejabberd keeps what it stores for who is away in memory for up to three seconds: a kill loses that.
-        kept = number == signal.SIGTERM or own.kind == "prosody"
-        await received(world, away, [*(traffic.items if kept else ()), "now"])
+        await received(world, away, [*traffic.items, "now"])
         assert len(await audited(world, "alert.drift")) == before, await reports(world)
 
 
