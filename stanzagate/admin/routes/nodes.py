@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from component.base.audit import AuditFilter
-from component.base.errors import NotFound
+from component.base.errors import NotFound, Unreachable
 from component.base.jid import prepare
 from grid.controller import Grid
 from grid.model import Node, NodeState
@@ -54,7 +54,12 @@ async def list_nodes(
 
 @router.post("/nodes")
 async def add_node(grid: TheGrid, by: By, body: NewNode) -> NodeChangeOut:
-    """Admit a platform before it was ever seen."""
+    """Admit a platform before it was ever seen. The server alone keeps its password, so it must be there for that."""
+    if body.password.get_secret_value() and not body.dry_run and not grid.link.attached.is_set():
+        raise Unreachable(
+            f"The server is away, so {body.jid} cannot get its password.",
+            hint="Nothing has changed. Try again when the server is back.",
+        )
     change = await grid.accounts.add(
         by.actor,
         body.jid,

@@ -108,9 +108,11 @@ async def grid_parts(folder: Path, here: Scene, told: list[NodeChange]) -> Simpl
     accounts.listeners.append(listener)
     for part in (epochs, accounts, authority, topics, access):
         await part.load()
+    link = SimpleNamespace(attached=asyncio.Event())
+    link.attached.set()
     return SimpleNamespace(
         accounts=accounts, authority=authority, topics=topics, access=access, sessions=sessions, programmer=None,
-        alerts=None,
+        alerts=None, link=link,
     )  # fmt: skip
 
 
@@ -155,6 +157,18 @@ async def test_a_platform_is_admitted_with_its_password(tmp_path: Path, capsys: 
         assert (shown["state"], shown["groups"], shown["clearance"], shown["registered"]) == (
             "active", ["lab"], "amber", False,
         )  # fmt: skip
+
+
+async def test_a_password_needs_the_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pw").write_text("correct horse\n")
+    async with operator(tmp_path, capsys) as here:
+        here.grid.link.attached.clear()
+        code, out, err = await here.run("node", "add", SOC1, "--password-file", str(tmp_path / "pw"))
+        assert (code, out) == (3, "") and f"The server is away, so {SOC1} cannot get its password." in err
+        assert "Nothing has changed." in err
+        assert (here.grid.accounts.get(SOC1), here.told) == (None, [])
+        assert (await here.run("node", "add", SOC1, "--password-file", str(tmp_path / "pw"), "--dry-run"))[0] == 0
+        assert (await here.run("node", "add", SOC1))[0] == 0  # its certificate is its own
 
 
 async def test_show_tells_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
