@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,8 +17,8 @@ from component.base.jid import prepare
 from component.base.stanzas import quote
 from grid import ns
 from grid.agent import identity, stanzas
-from grid.agent.errors import AgentError, NoSuchTopic, Refused
-from grid.agent.membership import Membership
+from grid.agent.errors import AgentError, NoSuchTopic, NotAuthorized, Refused
+from grid.agent.membership import SPREAD, Membership
 from grid.agent.payloads import Payload, Schemas, written
 from grid.agent.questions import Decisions, Handler, IncidentHandler, Questions
 from grid.agent.strip import paths
@@ -109,7 +110,7 @@ class Agent:
         self._opening: dict[str, asyncio.Lock] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._authorize: Callable[[str, Action, str], bool] | None = None
-        self._questions = Questions(Decisions(self._decide), self._uplink.send, self._spawn)
+        self._questions = Questions(Decisions(self._decide), self._uplink.send, self._spawn, self.controller)
         self._present = False
         self._entered = False
         self._group: asyncio.TaskGroup | None = None
@@ -186,8 +187,10 @@ class Agent:
         }
 
     async def logout(self) -> None:
-        """Log out (§2.6): publishing and queries end, subscriptions stay. Leaving does not need it."""
+        """Log out (§2.6) until the agent is left: publishing and queries end, subscriptions stay."""
         if self._membership is not None:
+            if self._entering is not None:
+                self._entering.cancel()
             await self._membership.logout()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
@@ -214,10 +217,13 @@ class Agent:
         """A new session is there: make it what the one before was."""
         if self._present:
             self._uplink.send("<presence/>")
+        self._enter_again()
+
+    def _enter_again(self, spread: float = 0) -> None:
         if self._membership is not None and self._entered:
             if self._entering is not None:
                 self._entering.cancel()
-            self._entering = self._spawn("login", self._membership.again())
+            self._entering = self._spawn("login", self._membership.again(spread))
 
     def _failed(self, error: AgentError) -> None:
         self._subscriptions.fail(error)
@@ -443,7 +449,10 @@ class Agent:
         )
 
     def incidents(self, handler: IncidentHandler) -> None:
-        """Take XEP-0268 payloads from nodes that may write to the IODEF topic; `handler` gets one, and its sender."""
+        """Take XEP-0268 payloads from the controller and from nodes that may write to the IODEF topic.
+
+        :param handler: gets one, and the full JID of its sender.
+        """
         self._questions.incidents(handler)
 
     async def _decide(self, jid: str, action: Action, service: str) -> bool:
@@ -467,10 +476,16 @@ class Agent:
     ) -> Element:
         if self.controller is None:
             raise InputError(f"{what[:1].upper()}{what[1:]} needs a controller.")
-        payload = asking.write(request)
-        return await self._uplink.ask(
-            self.controller, payload, what=what, timeout=timeout or self._timeout, kind=kind, right=right
-        )
+        send = partial(
+            self._uplink.ask, self.controller, asking.write(request), what=what, timeout=timeout or self._timeout,
+            kind=kind, right=right,
+        )  # fmt: skip
+        try:
+            return await send()
+        except NotAuthorized:
+            if self._membership is None or not await self._membership.renew():
+                raise
+        return await send()
 
     # What comes
 
@@ -489,8 +504,8 @@ class Agent:
         handled()
         if self.controller is None or stanzas.domain(sender) != self.controller:
             return
-        if self._membership is not None:
-            self._membership.news()
+        if self._membership is not None and self._membership.news(stanza):
+            self._enter_again(SPREAD)
         if stanza.tag == stanzas.PRESENCE:
             self._provider(stanza)
 

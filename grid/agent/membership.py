@@ -13,6 +13,7 @@ from grid.agent.errors import AgentError, Conflict, LimitReached, NotConnected, 
 from grid.agent.uplink import Uplink
 from grid.errors import Refusal
 from grid.model import NodeState
+from grid.ns import GRID
 from grid.protocol import asking, replies, requests
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 FIRST_LOOK = 1.0
 LONGEST_LOOK = 30.0
 """Seconds between two looks whether an administrator has decided; whatever the controller says makes us look."""
+SPREAD = 10.0
+"""Seconds within which the nodes of a controller that was started anew log in again."""
 
 
 class Membership:
@@ -29,7 +32,7 @@ class Membership:
     :param timeout: seconds for one request.
     :param patience: seconds to wait for approval; None for as long as it takes, 0 for not at all.
     :param on_state: told when the state is known.
-    :ivar logged_in: whether the session is logged in.
+    :ivar logged_in: whether the session is logged in, as far as the node knows.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Membership:
         self._uniform = uniform
         self._news = asyncio.Event()
         self._refused: Refused | None = None
+        self._out = False
         self.logged_in = False
 
     async def enter(self) -> None:
@@ -94,13 +98,16 @@ class Membership:
                     await self._news.wait()
             delay = min(delay * 2, LONGEST_LOOK)
 
-    async def again(self) -> None:
+    async def again(self, spread: float = 0) -> None:
         """Log in to a new session. The controller may be away: data flows without it, so this goes on until it works.
 
+        :param spread: seconds within which to begin, at random.
         :raises Refused: it does not want us any more.
         """
         delay = FIRST_LOOK
-        while True:
+        if spread:
+            await asyncio.sleep(self._uniform(0, spread))
+        while not self._out:
             try:
                 await self.login()
                 return
@@ -117,9 +124,14 @@ class Membership:
                     await self._news.wait()
             delay = min(delay * 2, LONGEST_LOOK)
 
-    def news(self) -> None:
-        """The controller has said something: look whether it has decided."""
+    def news(self, stanza: Element) -> bool:
+        """The controller has said something: look whether it has decided.
+
+        :returns: whether it is to be logged in to again: it was started anew, and has met our session as a stranger.
+        """
         self._news.set()
+        said = stanza.find(f"{{{GRID}}}node")
+        return said is not None and said.get("state") == NodeState.ACTIVE and not self._out
 
     async def register(self) -> NodeState:
         """Register the account. One that is registered already is pending, or is told at the next login."""
@@ -136,11 +148,22 @@ class Membership:
         """Log the session in."""
         self.logged_in = False
         await self._ask(requests.Login(), "logging in", "get")
-        self.logged_in = True
+        self.logged_in = not self._out
+
+    async def renew(self) -> bool:
+        """Log in again when the controller says that we are not: one that was started anew knows nobody.
+
+        :returns: False when it is right, because the node has logged out.
+        :raises Refused: it does not want us any more.
+        """
+        if self._out:
+            return False
+        await self.login()
+        return True
 
     async def logout(self) -> None:
-        """Log it out; subscriptions stay."""
-        self.logged_in = False
+        """Log it out, and those that follow it; subscriptions stay."""
+        self.logged_in, self._out = False, True
         await self._ask(requests.Logout(), "logging out", "get")
 
     async def _ask(self, request: requests.DraftRequest, what: str, kind: str) -> Element:

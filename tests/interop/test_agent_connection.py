@@ -7,10 +7,14 @@ import ssl
 
 import pytest
 
-from grid.agent import LoginRefused, NotConnected, UntrustedServer, identity, trust
+from grid import errors
+from grid.agent import LoginRefused, NotAuthorized, NotConnected, UntrustedServer, identity, trust
 from grid.agent.stream import AgentStream, Login
-from tests.interop.agentkit import agent, puppet, wire
+from grid.protocol import requests
+from tests.interop.agentkit import admit, agent, puppet, wire
 from tests.interop.conftest import Sandbox
+from tests.interop.gridpuppet import CONTROLLER
+from tests.interop.puppet import until
 
 
 def pin(server: Sandbox) -> str:
@@ -40,6 +44,35 @@ async def test_a_node_logs_in_by_certificate_and_by_password(server: Sandbox, wa
         mechanism = node._uplink.stream.mechanism
         assert mechanism.startswith("SCRAM-") if way == "scram" else mechanism == "EXTERNAL"
         assert [type(request).__name__ for _, request in grid.asked] == ["Login"]
+
+
+async def test_a_controller_that_was_started_anew(server: Sandbox) -> None:
+    """It has forgotten who had logged in: the node logs in again when it says so, or when it refuses a request."""
+    async with puppet(server, "soc1") as grid, agent(server, "soc1") as node:
+        node._membership._uniform = lambda low, high: low  # type: ignore[union-attr]
+        known = {"soc1@grid.test/agent"}
+
+        def forgetful(request: requests.DraftRequest, sender: str) -> str:
+            if isinstance(request, requests.Login):
+                known.add(sender)
+            elif isinstance(request, requests.Logout):
+                known.discard(sender)
+            elif sender not in known:
+                raise errors.not_authorized()
+            return admit(request, sender)
+
+        grid.decide = forgetful
+        known.clear()
+        assert await node.provide("Session", "1.0") == ("Session-1.0",)
+        known.clear()
+        told = "<node xmlns='urn:stanzagate:grid:1' state='active'/>"
+        await grid.send(f"<message type='headline' from='{CONTROLLER}' to='{node.jid}'>{told}</message>")
+        await until(lambda: known)
+        await node.logout()  # stays so
+        await grid.send(f"<message type='headline' from='{CONTROLLER}' to='{node.jid}'>{told}</message>")
+        with pytest.raises(NotAuthorized):
+            await node.provide("Session", "1.0")
+        assert not known
 
 
 async def test_a_server_that_takes_a_node_for_somebody_else(server: Sandbox) -> None:
