@@ -90,6 +90,93 @@ def test_everything_is_read_again_from_the_store() -> None:
     assert of_grid(body, LEDGER) == [9, True, True, False, 4, 1000]
 
 
+@pytest.mark.parametrize(
+    ("certificates", "fingerprint", "stranger"),
+    [
+        ("{ aa = true, bb = true }", "'aa'", False), ("{ aa = true }", "'bb'", True), ("{ aa = true }", "nil", False),
+        ("nil", "'aa'", False), ("{}", "'aa'", True),
+    ],
+)  # fmt: skip
+def test_who_comes_by_a_certificate_that_is_not_bound_is_a_stranger(
+    certificates: str, fingerprint: str, stranger: bool
+) -> None:
+    body = f"""
+    ledger:set_state("a", "active", 5, {certificates})
+    told {{ ledger:is_stranger("a", {fingerprint}), opened():is_stranger("a", {fingerprint}),
+            ledger:is_stranger("b", {fingerprint}) }}
+    """
+    assert of_grid(body, LEDGER) == [stranger, stranger, False]
+
+
+def test_each_order_names_all_certificates_of_a_node_and_a_loss_none() -> None:
+    body = """
+    ledger:set_state("a", "active", 5, { aa = true })
+    ledger:set_lost("a", "t", true, 6); ledger:set_state("a", "active", 4, { bb = true })
+    local kept = ledger:is_stranger("a", "bb")
+    ledger:set_state("a", "active", 7)
+    told { kept, opened():is_stranger("a", "bb") }
+    """
+    assert of_grid(body, LEDGER) == [True, False]
+
+
+REACH = (
+    LEDGER
+    + """
+local sessions = {}
+prosody = { hosts = {}, full_sessions = sessions }
+local asked = 0
+local reach = dofile(grid .. "/reach.lib.lua").new {
+    host = "g.test", component = "c.test", broker = "b.test", ledger = ledger, is_lost = library.is_lost,
+    events = { any = function () return false end }, is_heavy = function () return false end,
+    fingerprint_of = function (session) asked = asked + 1; return session.conn and session.conn.fingerprint end,
+}
+ledger:set_state("a", "active", 5, { aa = true }); ledger:set_state("b", "active", 6)
+local function session(fingerprint)
+    local made = { type = "c2s", username = "a", full_jid = "a@g.test/r", conn = { fingerprint = fingerprint } }
+    sessions[made.full_jid] = made
+    return made
+end
+local stanza = require "util.stanza"
+local function publish(to)
+    return stanza.iq({ type = "set", id = "i", to = to })
+        :tag("pubsub", { xmlns = "http://jabber.org/protocol/pubsub" }):tag("publish", { node = "t" }):reset()
+end
+local function said(kind, from) return stanza.stanza(kind, { from = from, to = "a@g.test/r" }) end
+"""
+)
+
+
+@pytest.mark.parametrize(("own", "fingerprint"), [(True, "'aa'"), (True, "nil"), (False, "'bb'")])
+def test_what_a_stranger_may_send_and_is_sent(own: bool, fingerprint: str) -> None:
+    body = f"""
+    local s, ask = session({fingerprint}), stanza.iq {{ type = "get", id = "i" }}
+    local function try(to) ask.attr.to = to; return reach:sent(s, ask) == nil end
+    local function heard(kind, from) return reach:leaving(s, said(kind, from)) == nil end
+    told {{
+        {{ try "c.test", try "b.test", try "g.test", heard("message", "c.test"), heard("iq", "b.test"),
+          heard("iq", "g.test") }},
+        {{ try(nil), try "a@g.test", try "b@g.test", reach:sent(s, publish "b.test") == nil,
+          reach:sent(s, stanza.presence()) == nil, heard("message", "b.test"), heard("iq", "a@g.test"),
+          heard("message", "b@g.test/r"), reach:departing(prosody.hosts, said("presence", "a@g.test/r")) == nil }},
+    }}
+    """
+    assert of_grid(body, REACH) == [[True] * 6, [own] * 9]
+
+
+def test_the_certificate_is_read_once_for_each_connection() -> None:
+    """A stream that is resumed has another one; while it waits for that, it is who it was."""
+    body = """
+    local s = session("aa")
+    local found = {}
+    local function look() found[#found + 1] = reach:is_stranger(s); found[#found + 1] = asked end
+    look(); look()
+    s.conn = nil; look()
+    s.conn = { fingerprint = "bb" }; look(); look()
+    told(found)
+    """
+    assert of_grid(body, REACH) == [False, 1, False, 1, False, 1, True, 2, True, 2]
+
+
 def test_a_reset_forgets_all_with_one_write() -> None:
     body = """
     ledger:set_state("a", "active", 50); ledger:set_revoked("ff", true, 60); ledger:reach(60)

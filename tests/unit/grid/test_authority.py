@@ -27,7 +27,7 @@ from grid.xmppaddr import addresses
 
 from .nodekit import DAY, HOST, NOW, certified, new_key, node_ca, request, world
 
-SOC1 = "soc1@grid.test"
+SOC1, SOC2 = "soc1@grid.test", "soc2@grid.test"
 
 
 def openssl(*arguments: str | Path) -> tuple[int, str]:
@@ -309,3 +309,51 @@ async def test_a_list_that_cannot_be_written_is_an_error_and_does_not_undo_the_r
         assert here.authority.is_revoked("ef" * 32)
         with pytest.raises(InputError, match="cannot be written"):
             await here.authority.publish("a")
+
+
+async def test_the_plugin_is_told_of_each_certificate_that_a_node_gets(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.authority.init("a")
+        await here.authority.issue("a", SOC2, request())  # nobody knows it yet: nothing to tell
+        assert list(here.accounts.changes_since(0)) == []
+        await here.accounts.add("a", SOC1)
+        seen = here.epochs.settled
+        assert list(here.accounts.changes_since(0)) == [(seen, SOC1, "active", [])]
+        told: list[tuple[str, int]] = []
+
+        async def hear(jid: str) -> None:
+            told.append((jid, len(list(here.accounts.changes_since(seen)))))
+
+        here.authority.bound.append(hear)
+        one, two = [(await here.authority.issue("a", SOC1, request())).item.fingerprint for _ in range(2)]
+        assert told == [(SOC1, 1), (SOC1, 1)]
+        now = here.epochs.settled
+        assert now == here.epochs.current == seen + 2
+        assert list(here.accounts.changes_since(seen)) == [(now, SOC1, "active", [one, two])]
+        assert list(here.accounts.changes_since(now)) == []
+        await here.accounts.disable("a", SOC1)
+        assert [(jid, state, bound) for _, jid, state, bound in here.accounts.changes_since(now)] == [
+            (SOC1, "disabled", ())
+        ]
+        await here.accounts.enable("a", SOC1)
+    async with world(tmp_path) as again:
+        assert [(jid, bound) for _, jid, _, bound in again.accounts.changes_since(now)] == [(SOC1, [one, two])]
+        assert again.accounts.bindings.changes_after(seen) == {SOC1: now}
+        await again.accounts.delete("a", SOC1)
+        assert [(jid, state, bound) for _, jid, state, bound in again.accounts.changes_since(0)] == [
+            (SOC1, "unknown", ())
+        ]
+        assert again.accounts.bindings.changes_after(seen) == {}
+
+
+async def test_a_certificate_is_handed_out_though_the_plugin_has_not_confirmed_it(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.authority.init("a")
+
+        async def away(_jid: str) -> None:
+            raise NotConfirmed("The plugin is away.")
+
+        here.authority.bound.append(away)
+        signed = await here.authority.issue("a", SOC1, request())
+        assert "BEGIN CERTIFICATE" in signed.certificate
+        assert signed.change.summary.endswith("But The plugin is away.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from component.base.store import Store, metadata
-from grid.dataplane.host import BATCH, Change, Orders, lost_order, node_order, revoked_order
+from grid.dataplane.host import BATCH, CERTIFICATES, LARGEST, Change, Orders, lost_order, node_order, revoked_order
 from grid.epochs import FLOOR, Epochs, epoch_table
 from grid.losses import Losses, losses_table
 
@@ -47,6 +47,27 @@ def test_many_changes_go_in_batches_each_with_the_number_it_reaches() -> None:
     found = list(orders(many, 1000).since(0))
     assert [number for number, _ in found] == [BATCH, 2 * BATCH, 1000]
     assert len(applied(found)[1]) == 2 * BATCH + 1
+
+
+def test_an_order_names_the_certificates_that_a_node_is_bound_to() -> None:
+    def named(*fingerprints: str) -> list[str | None]:
+        element = ET.fromstring(node_order("a@g", "active", 3, fingerprints)[1])
+        assert (element.get("jid"), element.get("state"), element.get("epoch")) == ("a@g", "active", "3")
+        assert all(child.tag == f"{P}certificate" for child in element)
+        return [child.get("fingerprint") for child in element]
+
+    assert named() == []
+    assert named("aa", "bb") == ["aa", "bb"]
+    many = [f"{number:064x}" for number in range(CERTIFICATES + 3)]
+    assert named(*many) == many[3:]
+
+
+def test_a_batch_ends_before_a_stanza_grows_too_large() -> None:
+    prints = [f"{number:064x}" for number in range(CERTIFICATES)]
+    found = list(orders([node_order(f"n{i}@g", "active", i, prints) for i in range(1, 6)], 9).since(0))
+    assert [number for number, _ in found] == [2, 4, 9]
+    assert max(len(payload) for _, payload in found) < LARGEST + 200
+    assert len(applied(found)[1]) == 5
 
 
 def test_a_plugin_that_knows_a_database_that_is_gone_forgets_everything_and_hears_all_in_one_stanza() -> None:
