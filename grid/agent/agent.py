@@ -108,7 +108,7 @@ class Agent:
         self._on_provider = on_provider
         self._subscriptions = Subscriptions(lambda topic: self._spawn("subscription", self._subscribe_again(topic)))
         self._opening: dict[str, asyncio.Lock] = {}
-        self._names: dict[tuple[str, str], str] = {}
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
         self._authorize: Callable[[str, Action, str], bool] | None = None
         self._questions = Questions(Decisions(self._decide), self._uplink.send, self._spawn, self.controller)
         self._present = False
@@ -313,21 +313,22 @@ class Agent:
             raise InputError("A broker without a controller has topics, not capabilities.")
         known = (capability, version) if capability else (topic, "")
 
-        async def opening(stream: Stream) -> str:
+        async def opening(stream: Stream) -> tuple[str, ...]:
             return await self._open(stream, known)
 
         return Stream(
             topic or f"{capability}-{version}", queue=queue, overflow=overflow, opening=opening, leaving=self._leave
         )
 
-    async def _open(self, stream: Stream, known: tuple[str, str]) -> str:
+    async def _open(self, stream: Stream, known: tuple[str, str]) -> tuple[str, ...]:
         async with self._opening.setdefault(stream.topic, asyncio.Lock()):
-            topic = self._names.get(known, known[0])
-            if not self._subscriptions.has(topic):
-                topic = self._names[known] = await self._subscribe(*known)
-            self._subscriptions.add(topic, stream)
+            topics = self._names.get(known, known[:1])
+            if not all(map(self._subscriptions.has, topics)):
+                topics = self._names[known] = await self._subscribe(*known)
+            for topic in topics:
+                self._subscriptions.add(topic, stream)
         self._be_present()
-        return topic
+        return topics
 
     def _be_present(self) -> None:
         """From now on what has waited at the server comes, and what is sent to the bare JID."""
@@ -335,12 +336,12 @@ class Agent:
             self._present = True
             self._uplink.send("<presence/>")
 
-    async def _subscribe(self, name: str, version: str) -> str:
+    async def _subscribe(self, name: str, version: str) -> tuple[str, ...]:
         if version:
             request = requests.SubscribeRequest(name, version)
             topic = f"{name}-{version}"
             answer = await self._control(request, f"subscribing to {topic}", "set", right=f"subscribe {topic}")
-            return _read(replies.subscribed, answer).topic
+            return _read(replies.subscribed, answer).topics
         await self._uplink.ask(
             self.broker,
             f"<pubsub xmlns='{ns.PUBSUB}'><subscribe node='{quote(name)}' jid='{quote(self.bare)}'/></pubsub>",
@@ -349,7 +350,7 @@ class Agent:
             timeout=self._timeout,
             kind="set",
         )
-        return name
+        return (name,)
 
     async def _subscribe_again(self, topic: str) -> None:
         try:
@@ -358,11 +359,12 @@ class Agent:
             self._subscriptions.ended(topic, error)
 
     async def _leave(self, stream: Stream, for_good: bool) -> None:
-        topic = stream.topic
-        last = self._subscriptions.remove(topic, stream)
-        if not (last and for_good):
-            return
-        self._subscriptions.forget(topic)
+        for topic in stream.topics:
+            if self._subscriptions.remove(topic, stream) and for_good:
+                self._subscriptions.forget(topic)
+                await self._unsubscribe(topic)
+
+    async def _unsubscribe(self, topic: str) -> None:
         async with self._opening.setdefault(topic, asyncio.Lock()):
             if self._subscriptions.has(topic):
                 return

@@ -40,6 +40,7 @@ class Stream:
     An item counts as handled, and the server is told, when the consumer comes back for the next one.
 
     :ivar topic: what was subscribed to.
+    :ivar topics: the same, or all topics of a capability that has several.
     :ivar dropped: items that were dropped because the queue was full.
     """
 
@@ -49,10 +50,11 @@ class Stream:
         *,
         queue: int,
         overflow: Overflow,
-        opening: Callable[[Stream], Awaitable[str]],
+        opening: Callable[[Stream], Awaitable[tuple[str, ...]]],
         leaving: Callable[[Stream, bool], Awaitable[None]],
     ) -> None:
         self.topic = topic
+        self.topics: tuple[str, ...] = ()
         self.dropped = 0
         self._limit = queue
         self._overflow = overflow
@@ -71,7 +73,8 @@ class Stream:
         :raises Refused: the node may not subscribe, or there is no such topic.
         """
         if not self._open and not self._closed:
-            self.topic = await self._opening(self)
+            self.topics = await self._opening(self)
+            self.topic = self.topics[0]
             self._open = True
         return self
 
@@ -137,9 +140,10 @@ class Stream:
         if opened:
             await self._leaving(self, for_good)
 
-    def rest(self) -> list[Delivery]:
-        """What was queued and not taken; the queue is empty then."""
-        left, self._queue = list(self._queue), deque()
+    def rest(self, topic: str) -> list[Delivery]:
+        """What was queued of a topic and not taken; it is not in the queue any more."""
+        left = [delivery for delivery in self._queue if delivery.item.topic == topic]
+        self._queue = deque(delivery for delivery in self._queue if delivery.item.topic != topic)
         return left
 
     async def __aenter__(self) -> Self:
@@ -184,7 +188,7 @@ class Subscriptions:
     def remove(self, topic: str, stream: Stream) -> bool:
         """A consumer leaves; whether it was the last of its topic. Then what it did not take waits for the next."""
         left = [other for other in self._streams.get(topic, ()) if other is not stream]
-        rest = stream.rest()
+        rest = stream.rest(topic)
         if left:
             self._streams[topic] = left
             for delivery in rest:
@@ -232,6 +236,9 @@ class Subscriptions:
         """A topic has ended: its streams end behind what is queued."""
         for stream in self._streams.pop(topic, ()):
             stream.end(error)
+            for other in stream.topics:
+                if stream in (there := self._streams.get(other, [])):
+                    there.remove(stream)  # what comes there waits for another one
 
     def _give(self, delivery: Delivery) -> None:
         streams = self._streams.get(delivery.item.topic, ())

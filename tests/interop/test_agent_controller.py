@@ -76,6 +76,26 @@ async def test_a_provider_and_those_who_use_it(sandbox: Sandbox) -> None:
             assert sink.providers == {}
 
 
+async def test_a_capability_of_several_topics(sandbox: Sandbox) -> None:
+    """Topics that are told apart by labels are one subscription for whoever asks for the capability."""
+    async with grid(sandbox) as world:
+        capability = fresh("Session")
+        pattern = f"{capability}-*"
+        one, other = [await world.member() for _ in range(2)]
+        async with (
+            rights(world, (one, "publish", pattern), (other, "subscribe", pattern)),
+            agent(world, one) as source,
+            agent(world, other) as sink,
+        ):
+            topics = await source.provide(capability, "1.0", offers=[Offer(label="a"), Offer(label="b")])
+            stream = await sink.subscribe(capability=capability, version="1.0").open()
+            assert (len(topics), sorted(stream.topics)) == (2, sorted(topics))
+            for topic in topics:
+                await source.publish(topic, topic)
+            assert {(await anext(stream)).text for _ in topics} == set(topics)
+            await stream.unsubscribe()
+
+
 async def test_incidents_of_xep_0268(sandbox: Sandbox) -> None:
     """What one node reports reaches the subscribers; who inquires gets the report."""
     heard: list[tuple[incident.Exchange, str]] = []

@@ -263,15 +263,17 @@ def test_an_item_that_comes_again_is_known_by_its_content() -> None:
     assert not seen.again(Item("T", ""))
 
 
-def stream(subscriptions: Subscriptions, **options: object) -> Stream:
-    """A consumer of T."""
+def stream(subscriptions: Subscriptions, topics: tuple[str, ...] = ("T",), **options: object) -> Stream:
+    """A consumer of T, or of several topics."""
 
-    async def opening(made: Stream) -> str:
-        subscriptions.add("T", made)
-        return "T"
+    async def opening(made: Stream) -> tuple[str, ...]:
+        for topic in topics:
+            subscriptions.add(topic, made)
+        return topics
 
     async def leaving(made: Stream, for_good: bool) -> None:
-        subscriptions.remove("T", made)
+        for topic in topics:
+            subscriptions.remove(topic, made)
 
     known = {"queue": 10, "overflow": Overflow.FAIL} | options
     return Stream("T", opening=opening, leaving=leaving, **known)  # type: ignore[arg-type]
@@ -305,6 +307,28 @@ async def test_what_a_consumer_leaves_waits_for_the_next() -> None:
     await one.close()
     assert [item async for item in one] == []
     assert (await anext(stream(subscriptions))).id == "2"
+
+
+async def test_a_consumer_of_several_topics() -> None:
+    subscriptions = Subscriptions(lambda topic: None)
+    both, one = stream(subscriptions, ("T", "U")), stream(subscriptions)
+    await both.open()
+    await one.open()
+    subscriptions.take(message("1"), lambda: None)
+    for id in ("2", "3"):
+        subscriptions.take(message(id, topic="U"), lambda: None)
+    assert [(await anext(both)).topic for _ in range(2)] == ["T", "U"]
+    assert (await anext(one)).id == "1"
+    await both.close()
+    subscriptions.take(message("4"), lambda: None)
+    assert (await anext(one)).id == "4"
+    other = stream(subscriptions, ("U", "T"))
+    assert (await anext(other)).id == "3"
+    subscriptions.ended("U", SubscriptionEnded("over"))
+    subscriptions.take(message("5"), lambda: None)
+    assert (await anext(one)).id == "5"
+    with pytest.raises(SubscriptionEnded):
+        await anext(other)
 
 
 async def test_a_slow_consumer_is_told_or_loses_the_oldest() -> None:
