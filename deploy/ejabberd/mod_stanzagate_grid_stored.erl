@@ -1,17 +1,20 @@
 %%% What was stored for nodes that are away is on the disk before the publisher is told that its item was published.
 %%%
 %%% mod_offline stores in a table of Mnesia that is kept on the disk alone, and yet its last seconds are in memory: in
-%%% the buffer of the table and in that of the transaction log. A server that is killed loses both. The log is read again
-%%% when Mnesia starts, so it is enough to write that out, unless it was worked off and removed in between, as it is after
-%%% every 1,000 writes: therefore the buffers of all such tables are written, too, and their files are forced onto the
-%%% disk from time to time.
+%%% the buffer of the table and in that of the transaction log. A server that is killed loses both. The log is read
+%%% again when Mnesia starts, so it is enough to write that out, unless it was worked off and removed in between, as it
+%%% is after every 1,000 writes: therefore the buffers of all such tables are written, too, and their files are forced
+%%% onto the disk from time to time.
 %%%
 %%%     an event is stored for somebody    who has sent it makes a note for itself, and this process is told
-%%%     the broker answers somebody        is there a note? then the answer goes to this process, which writes everything
-%%%                                        out, once for all that have come meanwhile, and sends the answers after that
+%%%     the broker answers somebody        is there a note? then the answer goes to this process, which writes
+%%%                                        everything out, once for all that have come meanwhile, and then sends it
 %%%
-%%% Nothing waits but those answers. When the disk takes too long, they are sent as they would be without this module; so
-%%% they are when mod_offline has another database, which looks after itself.
+%%% What else is written, such as the items that a topic keeps, is written out within a quarter of a second: nobody
+%%% waits for that, but a killed server loses little of it.
+%%%
+%%% Nothing waits but those answers. When the disk takes too long, they are sent as they would be without this module;
+%%% so they are when mod_offline has another database, which looks after itself.
 -module(mod_stanzagate_grid_stored).
 -behaviour(gen_server).
 
@@ -21,6 +24,7 @@
 -include("xmpp.hrl").
 -include("logger.hrl").
 
+-define(LOOK, 250).    % milliseconds between looks whether anything was written to the database
 -define(PAUSE, 5).    % milliseconds in which more may be stored, while no answer waits
 -define(PATIENCE, 500).    % milliseconds for writing; an answer waits for two writings at most
 -define(SECOND, 1000).    % between two times that the files are forced onto the disk, or that writing fails
@@ -28,10 +32,11 @@
 
 -record(state, {waiting = [] :: [{integer(), iq()}],    % answers, and when something was stored last; the newest first
                 count = 0 :: non_neg_integer(),    % of them
-                wanted = false :: boolean(),    % something was stored since the last writing began
+                wanted = nothing :: nothing | anything | stored,    % what has come since the last writing began
                 writer :: {pid(), reference()} | undefined,
                 began :: integer(),    % when the last writing did, as erlang:monotonic_time() has it
                 stuck = false :: boolean(),    % writing takes too long, or fails
+                writes = 0 :: non_neg_integer(),    % to the transaction log, at the last look
                 force = rest :: rest | soon | due,    % the files of the tables
                 pause :: reference() | undefined,
                 watch :: reference() | undefined}).
@@ -83,15 +88,14 @@ answering(#{host := Host}, Answer) ->
 
 init(_) ->
     process_flag(trap_exit, true),
+    _ = erlang:start_timer(?LOOK, self(), look),
     {ok, #state{began = erlang:monotonic_time()}}.
 
 handle_call(_, _, State) ->
     {reply, ok, State}.
 
-handle_cast(stored, #state{writer = undefined} = State) ->
-    {noreply, later(State#state{wanted = true})};
 handle_cast(stored, State) ->
-    {noreply, State#state{wanted = true}};
+    {noreply, go_on(State#state{wanted = stored})};
 handle_cast({answer, _, Answer}, #state{stuck = Stuck, count = Count} = State) when Stuck; Count >= ?MOST ->
     send(Answer),
     {noreply, State};
@@ -107,11 +111,14 @@ handle_info({timeout, Timer, pause}, #state{pause = Timer} = State) ->
     {noreply, write(State#state{pause = undefined})};
 handle_info({timeout, Timer, watch}, #state{watch = Timer} = State) ->
     {noreply, stuck("takes more than ~B ms", [?PATIENCE], State)};
-handle_info({timeout, _, force}, #state{writer = Writer} = State) ->
-    Due = State#state{force = due},
-    {noreply, case Writer of
-                  undefined -> later(Due);
-                  _ -> Due
+handle_info({timeout, _, force}, State) ->
+    {noreply, go_on(State#state{force = due})};
+handle_info({timeout, _, look}, #state{writes = Before, wanted = Wanted} = State) ->
+    _ = erlang:start_timer(?LOOK, self(), look),
+    {noreply, case writes() of
+                  Before -> State;
+                  Now when Wanted =:= nothing -> go_on(State#state{writes = Now, wanted = anything});
+                  Now -> State#state{writes = Now}    % is written anyway
               end};
 handle_info({'DOWN', Monitor, process, Process, Reason}, #state{writer = {Process, Monitor}, watch = Watch} = State) ->
     _ = erlang:cancel_timer(Watch),
@@ -131,8 +138,19 @@ code_change(_, State, _) ->
 
 %%% Writing
 
-later(State) ->
-    later(?PAUSE, State).
+%% What is to be written and is not being written.
+go_on(#state{writer = undefined, waiting = [_ | _]} = State) -> write(State);
+go_on(#state{writer = undefined, wanted = Wanted, force = Force} = State) when Wanted =/= nothing; Force =:= due ->
+    later(?PAUSE, State);
+go_on(State) -> State.
+
+%% There are none while Mnesia is being stopped.
+writes() ->
+    try
+        mnesia:system_info(transaction_log_writes)
+    catch
+        _:_ -> 0
+    end.
 
 later(Time, #state{pause = undefined} = State) ->
     State#state{pause = erlang:start_timer(Time, self(), pause)};
@@ -144,15 +162,15 @@ write(#state{writer = undefined, wanted = Wanted, force = Force, pause = Pause} 
     _ = Pause =/= undefined andalso erlang:cancel_timer(Pause),
     Began = erlang:monotonic_time(),
     Writer = spawn_monitor(fun() -> write_out(Force =:= due) end),
-    State#state{writer = Writer, began = Began, wanted = false, force = forcing(Wanted, Force),
+    State#state{writer = Writer, began = Began, wanted = nothing, force = forcing(Wanted, Force),
                 pause = undefined, watch = erlang:start_timer(?PATIENCE, self(), watch)};
 write(State) ->
     State.
 
-forcing(true, Force) when Force =/= soon ->
+forcing(stored, Force) when Force =/= soon ->
     _ = erlang:start_timer(?SECOND, self(), force),
     soon;
-forcing(false, due) -> rest;
+forcing(_, due) -> rest;
 forcing(_, Force) -> Force.
 
 write_out(Force) ->
@@ -178,14 +196,10 @@ written(#state{waiting = Waiting, began = Began} = State) ->
     send_all(Done),
     State#state{waiting = Open, count = length(Open)}.
 
-go_on(#state{waiting = [_ | _]} = State) -> write(State);
-go_on(#state{wanted = Wanted, force = Force} = State) when Wanted; Force =:= due -> later(State);
-go_on(State) -> State.
-
 stuck(_, _, #state{stuck = true} = State) ->
     State;
 stuck(What, Details, #state{waiting = Waiting} = State) ->
-    ?WARNING_MSG("Writing what is stored for nodes that are away " ++ What ++ "; publishers are answered before", Details),
+    ?WARNING_MSG("To write what is stored for nodes that are away " ++ What ++ ": publishers are answered before", Details),
     send_all(Waiting),
     State#state{stuck = true, waiting = [], count = 0}.
 
