@@ -199,12 +199,12 @@ written(#state{waiting = Waiting, began = Began} = State) ->
 stuck(_, _, #state{stuck = true} = State) ->
     State;
 stuck(What, Details, #state{waiting = Waiting} = State) ->
-    ?WARNING_MSG("To write what is stored for nodes that are away " ++ What ++ ": publishers are answered before", Details),
+    ?WARNING_MSG("Writing stored events to the disk " ++ What ++ "; publishers are answered without it", Details),
     send_all(Waiting),
     State#state{stuck = true, waiting = [], count = 0}.
 
 recovered(#state{stuck = true} = State) ->
-    ?INFO_MSG("What is stored for nodes that are away is written again before publishers are answered", []),
+    ?INFO_MSG("Stored events are written to the disk again before publishers are answered", []),
     State#state{stuck = false};
 recovered(State) ->
     State.
