@@ -30,7 +30,8 @@ from tests.interop.test_grid_plugin_reach import pinged, refusal
 
 @contextlib.asynccontextmanager
 async def told(server: Sandbox) -> AsyncIterator[Controller]:
-    """What is to survive: soc1 and soc2 are active, soc3 was; soc2 has lost a topic of which something is stored."""
+    """What is to survive: soc1 and soc2 are active, soc3 was; soc2 has lost a topic of which something is stored, and
+    is bound to another certificate than it has."""
     async with controller(server, keep=True) as grid:
         await grid.reset()
         for name in ("soc1", "soc2", "soc3"):
@@ -39,6 +40,7 @@ async def told(server: Sandbox) -> AsyncIterator[Controller]:
         async with online(server, "soc1") as soc1:
             assert outcome(await soc1.send_raw_iq(publish("stored"))) == PASSED
         await grid.node("soc3", "disabled")
+        await grid.node("soc2", "active", "a1" * 32)
         await grid.order("lost", jid=account("soc2"), node=TOPIC)
         await grid.order("revoked", fingerprint=fingerprint(server, "soc1"))
         yield grid
@@ -55,6 +57,8 @@ async def assert_it_holds(server: Sandbox) -> None:
         assert outcome(await soc1.send_raw_iq(publish("live"))) == PASSED
         await caught_up(soc2, "end")
         assert received_items(soc2.stanzas) == []
+        async with online(server, "soc2", "x", external=True) as stranger:
+            assert await pinged(stranger, account("soc1")) == FORBIDDEN
         with pytest.raises(StreamFailed):
             async with online(server, "soc1", "x", external=True):
                 pass

@@ -136,17 +136,16 @@ end
 function reach:leaving(session, stanza)
 	local attr, username = stanza.attr, session.username;
 	if attr.xmlns or not username then return nil; end -- not a stanza; before authentication there are none
-	if attr.from then
+	local stranger = self:is_stranger(session);
+	if attr.from and (stranger or not self.ledger:is_active(username)) then
 		local sender, domain = jid_split(attr.from);
-		if self:is_stranger(session) then
-			local said = domain == self.component or domain == self.broker and stanza.name == "iq"
-				or domain == self.host and not sender;
-			if not said then return "stranger"; end
-		elseif not self.ledger:is_active(username) then
-			local ours = domain == self.component or domain == self.broker
-				or domain == self.host and (not sender or sender == username);
-			if not ours then return "stranger"; end
+		local ours = domain == self.component or domain == self.host and not sender;
+		if stranger then
+			ours = ours or domain == self.broker and stanza.name == "iq";
+		else
+			ours = ours or domain == self.broker or domain == self.host and sender == username;
 		end
+		if not ours then return "stranger"; end
 	end
 	return self:loss(username, stanza);
 end
