@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ from grid.dataplane.pubsub import PubSub
 from grid.dataplane.users import Users
 from grid.desired import Desired
 from grid.epochs import Epochs
+from grid.errors import forbidden
 from grid.model import Subscribed, Topic
+from grid.protocol import delegation
 from grid.settings import GridSettings
 from grid.topics import Topics
 from tests.interop.conftest import Sandbox
@@ -160,7 +162,8 @@ async def dataplane(sandbox: Sandbox, folder: Path, **options: Any) -> AsyncIter
         tasks.append(asyncio.ensure_future(work))  # noqa: TID251
         return tasks[-1]
 
-    link = Link(CONTROLLER, at["secret"], at["host"], at["port"], on_stanza=_ignored, spawn=spawn, name="grid")
+    take = _answering(lambda: link)
+    link = Link(CONTROLLER, at["secret"], at["host"], at["port"], on_stanza=take, spawn=spawn, name="grid")
     try:
         plane = await _assembled(sandbox, store, audit, link, options)
         spawn("link", link.run())
@@ -203,8 +206,15 @@ async def _assembled(sandbox: Sandbox, store: Store, audit: Audit, link: Link, o
     return Plane(sandbox, link, accounts, topics, access, programmer, told)
 
 
-def _ignored(_stanza: Element) -> bool:
-    return True
+def _answering(link: Callable[[], Link]) -> Callable[[Element], bool]:
+    """In the place of the controller: what the plugin on the broker hands on is forbidden, all else is ignored."""
+
+    def take(stanza: Element) -> bool:
+        if delegation.is_delegated(stanza):
+            link().send(delegation.wrap_refusal(stanza, forbidden()))
+        return True
+
+    return take
 
 
 # What nodes see

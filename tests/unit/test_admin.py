@@ -334,7 +334,7 @@ async def test_every_route_and_metric_is_documented(here: Scene, api: httpx.Asyn
     text = DOCS.read_text()
     described = (await api.get("/openapi.json")).json()["paths"]
     routes = {f"`{method.upper()} {path}`" for path, methods in described.items() for method in methods}
-    assert routes == set(re.findall(r"`(?:GET|POST|PATCH|DELETE) [^`]+`", text)) - {"`GET /openapi.json`"}
+    assert routes == set(re.findall(r"`(?:GET|POST|PUT|PATCH|DELETE) [^`]+`", text)) - {"`GET /openapi.json`"}
     told = re.findall(r"^\| `(stanzagate_\w+?)(?:_total)?(?:\{[\w,]+\})?` \|", text, re.MULTILINE)
     assert set(told) == here.services.metrics.names
 

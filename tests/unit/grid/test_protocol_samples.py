@@ -113,7 +113,8 @@ def test_a_node_understands_the_answers_that_the_draft_shows() -> None:
     replies.logged_in(sample("login.response"))
     assert replies.capabilities(sample("capabilities.response")) == (ENTRIES, None)
     assert replies.found(sample("find.response")) == ("ise@syam-06.domain.com/syam-mac",)
-    assert replies.subscribed(sample("subscribe.response")) == replies.Subscribed("SessionCapability-1.0", PROVIDERS)
+    told = replies.Subscribed("SessionCapability-1.0", PROVIDERS, topics=("SessionCapability-1.0",))
+    assert replies.subscribed(sample("subscribe.response")) == told
     assert replies.directed(sample("directed-query.response")).tag.endswith("getIdentityGroupResponse")
 
 
