@@ -336,7 +336,8 @@ async def test_every_route_and_metric_is_documented(here: Scene, api: httpx.Asyn
     routes = {f"`{method.upper()} {path}`" for path, methods in described.items() for method in methods}
     assert routes == set(re.findall(r"`(?:GET|POST|PUT|PATCH|DELETE) [^`]+`", text)) - {"`GET /openapi.json`"}
     told = re.findall(r"^\| `(stanzagate_\w+?)(?:_total)?(?:\{[\w,]+\})?` \|", text, re.MULTILINE)
-    assert set(told) == here.services.metrics.names
+    # those of a grid have a test of their own, with a grid
+    assert {name for name in told if not name.startswith("stanzagate_grid_")} == here.services.metrics.names
 
 
 # -- TCP -------------------------------------------------------------------------------------------------------------
