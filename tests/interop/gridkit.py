@@ -177,6 +177,7 @@ class World:
         )
         cert, private = (self.sandbox.folder / f"{fresh('certificate')}.{kind}" for kind in ("crt", "key"))
         cert.write_text(signed["certificate"])
+        private.touch(mode=0o600)
         private.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

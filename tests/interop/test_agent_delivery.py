@@ -130,7 +130,7 @@ async def test_a_session_that_the_server_has_forgotten(server: Sandbox, topic: s
                 items = await taken(stream, 1 + len(ids))
                 last = await source.publish(topic, "the end")
                 assert (await taken(stream, 1))[0].id == last
-                assert [item.id for item in items] == ["f-begin", *ids]
+                assert sorted(item.id for item in items) == sorted(["f-begin", *ids])  # resent ones come later
                 assert source.counters["resumptions"] == sink.counters["resumptions"] == 0
         finally:
             await grid.no_topic(topic)

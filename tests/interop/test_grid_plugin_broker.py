@@ -43,6 +43,10 @@ async def grid_of(server: Sandbox, *active: str, subscriber: str = "soc2") -> As
     async with controller(server) as grid:
         for name in active:
             await grid.node(name, "active")
+        for name in active:
+            async with online(server, name) as node:  # takes what earlier tests have left stored for it
+                await node.send_raw("<presence/>")
+                await caught_up(node, "drained")
         await grid.topic(publisher="soc1", subscriber=subscriber)
         try:
             yield grid

@@ -8,11 +8,11 @@ local find = string.find;
 local pairs = pairs;
 
 local most = 262144; -- bytes of declarations
-local deepest = 512;
 
--- What is left of `left` bytes after the declarations of `element`; negative when there are too many.
-local function weigh(element, around, left, depth)
-	if depth > deepest then return -1; end
+-- What is left of `left` bytes after the declarations of `element`; negative when there are too many, or when it is
+-- nested deeper than `levels`.
+local function weigh(element, around, left, levels)
+	if levels < 0 then return -1; end
 	local xmlns = element.attr.xmlns or around;
 	if xmlns ~= around then left = left - #xmlns; end
 	for name in pairs(element.attr) do
@@ -20,13 +20,14 @@ local function weigh(element, around, left, depth)
 	end
 	for _, child in pairs(element.tags) do
 		if left < 0 then return left; end
-		left = weigh(child, xmlns, left, depth + 1);
+		left = weigh(child, xmlns, left, levels - 1);
 	end
 	return left;
 end
 
-local function is_heavy(stanza)
-	return weigh(stanza, "", most, 0) < 0;
+-- `levels`: how deep a stanza may be nested; any depth without it.
+local function is_heavy(stanza, levels)
+	return weigh(stanza, "", most, levels or math.huge) < 0;
 end
 
 return { is_heavy = is_heavy };
