@@ -221,7 +221,7 @@ async def on(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         await prepare(server, max(options.subscribers))
         for count in options.subscribers:
             found.append(
-                await data_plane(server, count, options.rounds, max(200, options.items // count), options.singles)
+                await data_plane(server, count, options.rounds, max(300, options.items // max(1, count // 5)), options.singles)
             )
         found += await control(server)
     return found
