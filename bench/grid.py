@@ -220,9 +220,8 @@ async def on(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         server = Sandbox(folder, report, components)
         await prepare(server, max(options.subscribers))
         for count in options.subscribers:
-            found.append(
-                await data_plane(server, count, options.rounds, max(300, options.items // max(1, count // 5)), options.singles)
-            )
+            items = max(300, options.items // max(1, count // 5))
+            found.append(await data_plane(server, count, options.rounds, items, options.singles))
         found += await control(server)
     return found
 
