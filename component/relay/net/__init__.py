@@ -1,0 +1,1 @@
+"""The driver of the relay: sockets, TLS, names and timers for the machines of `component.relay.wire`."""
