@@ -1,4 +1,4 @@
-"""Opening the admin API's two listeners, with errors that say what to do."""
+"""Opening listeners for HTTP, those of the admin API and others, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from component.base.errors import Conflict, InputError
@@ -18,7 +19,20 @@ SOCKET_MODE = 0o660
 PATIENCE_SECONDS = 1.0
 
 
-def open_unix(path: Path) -> socket.socket:
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What errors call the listeners, and the keys of the configuration that they name."""
+
+    service: str = "admin API"
+    socket: str = "admin socket"
+    socket_key: str = "admin.socket"
+    listen_key: str = "admin.listen"
+
+
+ADMIN = Called()
+
+
+def open_unix(path: Path, called: Called = ADMIN) -> socket.socket:
     """A listening unix socket. One that a dead service left behind is replaced; one that answers is not.
 
     :raises Conflict: somebody answers there.
@@ -27,7 +41,7 @@ def open_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_name(path) as name:
-            _remove_stale(path, name)
+            _remove_stale(path, name, called)
             os.fchmod(listener.fileno(), SOCKET_MODE)  # the file is made with these, so nobody gets in meanwhile
             listener.bind(name)
         path.chmod(SOCKET_MODE)
@@ -35,8 +49,8 @@ def open_unix(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InputError(
-            f"The admin socket {path} cannot be opened: {error.strerror}.",
-            hint="Check that its folder exists and belongs to the service's user (admin.socket).",
+            f"The {called.socket} {path} cannot be opened: {error.strerror}.",
+            hint=f"Check that its folder exists and belongs to the service's user ({called.socket_key}).",
         ) from None
     except BaseException:
         listener.close()
@@ -44,15 +58,15 @@ def open_unix(path: Path) -> socket.socket:
     return listener
 
 
-def _remove_stale(path: Path, name: str) -> None:
+def _remove_stale(path: Path, name: str, called: Called) -> None:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise InputError(
-            f"The admin socket {path} cannot be opened: there is something else of that name.",
-            hint="Move it away, or configure another path (admin.socket).",
+            f"The {called.socket} {path} cannot be opened: there is something else of that name.",
+            hint=f"Move it away, or configure another path ({called.socket_key}).",
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PATIENCE_SECONDS)
@@ -67,7 +81,7 @@ def _remove_stale(path: Path, name: str) -> None:
             if not isinstance(error, TimeoutError | BlockingIOError):
                 raise
         raise Conflict(
-            f"Another service answers at {path}.", hint="Stop it, or configure another path (admin.socket)."
+            f"Another service answers at {path}.", hint=f"Stop it, or configure another path ({called.socket_key})."
         )
 
 
@@ -89,7 +103,7 @@ def split_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def open_tcp(address: str) -> socket.socket:
+def open_tcp(address: str, called: Called = ADMIN) -> socket.socket:
     """A listening TCP socket.
 
     :param address: ``HOST:PORT``; with port 0 the system chooses one.
@@ -101,7 +115,8 @@ def open_tcp(address: str) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
         raise InputError(
-            f"The admin API cannot listen on {address}: {error.strerror}.", hint="Correct admin.listen."
+            f"The {called.service} cannot listen on {address}: {error.strerror}.",
+            hint=f"Correct {called.listen_key}.",
         ) from None
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -110,17 +125,17 @@ def open_tcp(address: str) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise _cannot_listen(host, port, error) from None
+        raise _cannot_listen(host, port, error, called) from None
     return listener
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> InputError | Conflict:
+def _cannot_listen(host: str, port: int, error: OSError, called: Called) -> InputError | Conflict:
     if error.errno == errno.EADDRINUSE:
         return Conflict(
-            f"The admin API cannot listen on {host} port {port}: the port is taken.",
-            hint=f"See who has it with `ss -ltnp sport = :{port}`; stop that program or change admin.listen.",
+            f"The {called.service} cannot listen on {host} port {port}: the port is taken.",
+            hint=f"See who has it with `ss -ltnp sport = :{port}`; stop that program or change {called.listen_key}.",
         )
-    hint = "Use an address of this machine in admin.listen."
+    hint = f"Use an address of this machine in {called.listen_key}."
     if error.errno == errno.EACCES:
-        hint = "Ports below 1024 need root; choose a higher one in admin.listen."
-    return InputError(f"The admin API cannot listen on {host} port {port}: {error.strerror}.", hint=hint)
+        hint = f"Ports below 1024 need root; choose a higher one in {called.listen_key}."
+    return InputError(f"The {called.service} cannot listen on {host} port {port}: {error.strerror}.", hint=hint)

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from component.base.errors import ConfigError
 from stanzagate.admin.access import Access, Caller, Tokens, token_of, unix_caller
-from stanzagate.admin.listeners import open_tcp, open_unix, remove_unix
+from stanzagate.admin.listeners import ADMIN, Called, open_tcp, open_unix, remove_unix
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class AdminServer:
     :param socket: path of the unix socket, or None.
     :param listen: ``HOST:PORT``, or None.
     :param tokens: secret and role (``admin`` or ``read``) by name, for TCP.
+    :param everybody: who everybody on TCP is, in place of tokens; for an application that shows what anybody may see.
+    :param called: what errors and the log call it.
     :ivar ready: set once every listener answers.
     :ivar address: host and port of the TCP listener once it is open.
     :raises ConfigError: TCP without tokens, or two equal tokens.
@@ -106,12 +108,16 @@ class AdminServer:
         socket: Path | None = None,
         listen: str | None = None,
         tokens: Mapping[str, tuple[str, str]] | None = None,
+        everybody: Caller | None = None,
+        called: Called = ADMIN,
     ) -> None:
         self._app = app
         self._path = socket
         self._listen = listen
         self._tokens = Tokens(tokens or {})
-        if listen is not None and not self._tokens:
+        self._everybody = everybody
+        self._called = called
+        if listen is not None and not self._tokens and everybody is None:
             raise ConfigError(
                 "There are no tokens, so anybody could use the API.", key="admin.listen", hint="Add admin.tokens."
             )
@@ -131,11 +137,11 @@ class AdminServer:
         """
         try:
             if self._path is not None:
-                listener = open_unix(self._path)
+                listener = open_unix(self._path, self._called)
                 self._inode = self._path.lstat().st_ino
                 self._opened.append((self._server(_UnixProtocol, _unix_peer), listener))
             if self._listen is not None:
-                listener = open_tcp(self._listen)
+                listener = open_tcp(self._listen, self._called)
                 self.address = cast(tuple[str, int], listener.getsockname()[:2])
                 self._opened.append((self._server(_TcpProtocol, self._token_holder, TCP_CONNECTIONS), listener))
         except BaseException:
@@ -143,7 +149,7 @@ class AdminServer:
             raise
 
     def _token_holder(self, scope: Scope) -> Caller | None:
-        return self._tokens.caller(token_of(scope))
+        return self._everybody or self._tokens.caller(token_of(scope))
 
     def _server(self, protocol: type[_Protocol], identify: Any, connections: int | None = None) -> _Server:
         config = uvicorn.Config(
@@ -170,7 +176,7 @@ class AdminServer:
                 for server, _ in self._opened:
                     await server.up.wait()
                 self.ready.set()
-                log.info("The admin API answers at %s.", " and ".join(self._places()))
+                log.info("The %s answers at %s.", self._called.service, " and ".join(self._places()))
         finally:
             self._close()
             self._ended.set()
