@@ -6,8 +6,8 @@ import re
 from enum import Enum
 
 from component.base import ns
+from component.base.connreq import Credentials, serialise
 from component.base.stanzas import quote
-from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome
 
 _NEEDS_QUOTING = re.compile(r"[<>&\t\n\r]")

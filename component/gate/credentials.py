@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 
+from component.base.connreq import LONGEST_CREDENTIAL
 from component.base.errors import InputError
 from component.base.secrets import Vault
-
-LONGEST_CREDENTIAL = 256
-"""Characters of a user name or a password: the data model's limit of ConnectionRequestUsername and …Password."""
 
 
 def check_credentials(username: str, password: str) -> None:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from component.base.connreq import Credentials, serialise
 from component.base.correlate import Answer
 from component.base.jid import Jid
 from component.base.link import Link
-from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome, classify
 
 QUEUE_LIMIT = 16

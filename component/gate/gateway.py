@@ -17,17 +17,17 @@ from collections.abc import Callable
 from functools import partial
 from xml.etree.ElementTree import Element
 
-from component.base import ns
+from component.base import connreq, ns
+from component.base.connreq import Credentials, MalformedRequest
 from component.base.errors import InputError, StanzagateError, Unreachable
 from component.base.jid import Jid, JidError, prepare, prepare_often
 from component.base.limits import Buckets
 from component.base.link import Link, LinkState, Spawn
 from component.base.metrics import Histogram
 from component.base.stanzas import IQ, MESSAGE
-from component.gate import answers, connreq
+from component.gate import answers
 from component.gate.address import Address, address_of, gate_jid
 from component.gate.answers import Refusal
-from component.gate.connreq import Credentials, MalformedRequest
 from component.gate.devices import Devices
 from component.gate.flights import Flights
 from component.gate.outcome import Outcome

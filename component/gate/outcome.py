@@ -23,9 +23,9 @@ from enum import StrEnum
 from xml.etree.ElementTree import Element
 
 from component.base import ns
+from component.base.connreq import PAYLOAD
 from component.base.correlate import Answer
 from component.base.stanzas import ERROR
-from component.gate.connreq import PAYLOAD
 
 _TEXT = f"{{{ns.STANZAS}}}text"
 _NOT_AUTHORIZED = frozenset({"not-authorized", "not-autorized"})  # COMPAT: three versions of one firmware misspell it

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from component.base.connreq import Credentials
 from component.base.jid import Jid
 from component.gate.answers import Refusal
-from component.gate.connreq import Credentials
 from component.gate.outcome import Outcome
 from component.gate.table import DeviceRef
 

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from component.base import ns
+from component.base import connreq, ns
 from component.base.audit import Audit, AuditKey
+from component.base.connreq import PAYLOAD, Credentials, serialise
 from component.base.errors import StanzagateError, Unreachable
 from component.base.jid import prepare_often
 from component.base.link import Link
 from component.base.settings import parse_rate
 from component.base.store import DatabaseError, Store, metadata
-from component.gate import answers, connreq
+from component.gate import answers
 from component.gate.address import address_of
 from component.gate.campaign import Campaigns, CampaignState
-from component.gate.connreq import PAYLOAD, Credentials, serialise
 from component.gate.gateway import VIA, Gateway, WakeResult
 from component.gate.outcome import Outcome, classify
 from component.gate.rules import Effect

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from component.base import ns
-from component.gate.connreq import PAYLOAD, Credentials, MalformedRequest, parse, serialise
+from component.base.connreq import PAYLOAD, Credentials, MalformedRequest, parse, serialise
 
 XMLNS = f"xmlns='{ns.CONNECTION_REQUEST}'"
 

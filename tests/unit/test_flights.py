@@ -8,10 +8,10 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from component.base import ns
+from component.base.connreq import PAYLOAD, Credentials
 from component.base.jid import prepare
 from component.base.link import Link
 from component.gate import flights as flights_module
-from component.gate.connreq import PAYLOAD, Credentials
 from component.gate.flights import Flights
 from component.gate.outcome import Outcome
 from tests.unit.fakeserver import FakeServer, running

@@ -12,12 +12,12 @@ import pytest
 
 from component.base import ns
 from component.base.audit import Audit, AuditKey
+from component.base.connreq import PAYLOAD, Credentials, serialise
 from component.base.errors import Unreachable
 from component.base.link import Link
 from component.base.secrets import Vault
 from component.base.stanzas import ERROR
 from component.base.store import Store, metadata
-from component.gate.connreq import PAYLOAD, Credentials, serialise
 from component.gate.devices import Devices
 from component.gate.gateway import Gateway
 from component.gate.outcome import Outcome

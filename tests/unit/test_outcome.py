@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from component.base import ns
+from component.base.connreq import Credentials, serialise
 from component.base.correlate import Answer
-from component.gate.connreq import Credentials, serialise
 from component.gate.outcome import Outcome, classify
 
 ECHO = serialise(Credentials("u", "p"))

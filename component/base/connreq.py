@@ -12,11 +12,13 @@ from xml.sax.saxutils import escape
 
 from component.base import ns
 from component.base.errors import InputError
-from component.gate.credentials import LONGEST_CREDENTIAL
 
 PAYLOAD = f"{{{ns.CONNECTION_REQUEST}}}connectionRequest"
 _USERNAME = f"{{{ns.CONNECTION_REQUEST}}}username"
 _PASSWORD = f"{{{ns.CONNECTION_REQUEST}}}password"
+
+LONGEST_CREDENTIAL = 256
+"""Characters of a user name or a password: the data model's limit of ConnectionRequestUsername and …Password."""
 
 
 class MalformedRequest(InputError):
