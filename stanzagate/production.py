@@ -222,6 +222,7 @@ def _values(choices: Choices) -> dict[str, Any]:
         "listen": "127.0.0.1:8470",
         "tokens": [{"name": "ops", "file": TOKEN, "role": "admin"}],
         "hosts": hosts,
+        "partners": [],
         "administrators": [],
         "pubsub": f"pubsub.{choices.grid_domain}" if choices.grid_domain else None,
         "controller": _controller(choices),

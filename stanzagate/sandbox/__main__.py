@@ -25,13 +25,15 @@ def main() -> int:
     parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.ENFORCE)
     parser.add_argument("--guard", type=Guard, choices=list(Guard), default=Guard.CONNECTION_REQUESTS)
     parser.add_argument("--cache-size", type=int, default=CACHE_SIZE)
+    parser.add_argument("--partner", action="append", default=[])
     parser.add_argument("--status", type=int, help="descriptor that learns how the start went")
     arguments = parser.parse_args()
     parts = frozenset(arguments.part) if arguments.part else frozenset({Parts.SERVER, Parts.SERVE})
     plugin = Plugin(arguments.mode, arguments.guard, arguments.cache_size)
+    options = Options(arguments.dir, arguments.server, parts, plugin, tuple(arguments.partner))
     status = _Status(arguments.status)
     try:
-        up(Options(arguments.dir, arguments.server, parts, plugin), lambda: status.tell({}))
+        up(options, lambda: status.tell({}))
     except StanzagateError as error:
         print(f"{error}", *error.details, sep="\n", file=sys.stderr, flush=True)
         with contextlib.suppress(StanzagateError):

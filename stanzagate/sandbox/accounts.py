@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from component.base.errors import InputError
@@ -87,9 +87,11 @@ def load_or_make(path: Path, components: tuple[str, ...]) -> Accounts:
 
     :raises InputError: when the file is damaged.
     """
-    if path.exists():
-        return _parsed(path)
-    accounts = make(components)
+    accounts = _parsed(path) if path.exists() else make(components)
+    missing = tuple(domain for domain in components if domain not in accounts.component_secrets)
+    if path.exists() and not missing:
+        return accounts
+    accounts = replace(accounts, component_secrets=make(missing).component_secrets | accounts.component_secrets)
     write_atomic(path, json.dumps(asdict(accounts), indent=1).encode())
     return accounts
 

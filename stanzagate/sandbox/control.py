@@ -112,6 +112,7 @@ def up_detached(options: Options) -> None:
         "--mode", str(plugin.mode), "--guard", str(plugin.guard), "--cache-size", str(plugin.cache_size),
     )  # fmt: skip
     parts = [item for part in sorted(options.parts) for item in ("--part", str(part))]
+    parts += [item for partner in options.partners for item in ("--partner", partner)]
     try:
         process = subprocess.Popen(
             python_command("stanzagate.sandbox", *arguments, *parts), env=python_environment(), cwd=layout.folder,

@@ -139,6 +139,7 @@ class Plan:
     """Everything that is decided before the first process starts.
 
     :ivar distribution: where ejabberd takes the commands of ``ejabberdctl``.
+    :ivar partners: domains of other servers, to which a relay beside the server attaches.
     """
 
     layout: Layout
@@ -150,6 +151,7 @@ class Plan:
     components: tuple[Component, ...]
     accounts: Accounts
     plugin: Plugin
+    partners: tuple[str, ...] = ()
 
     @property
     def domains(self) -> tuple[str, str, str]:
@@ -161,9 +163,10 @@ class Plan:
         return next(component for component in self.components if component.jid == jid)
 
 
-def make_plan(folder: Path, kind: ServerKind, plugin: Plugin = DEFAULTS) -> Plan:
+def make_plan(folder: Path, kind: ServerKind, plugin: Plugin = DEFAULTS, partners: tuple[str, ...] = ()) -> Plan:
     """Decide on ports and addresses, and make or read the accounts of `folder`, which is created when needed.
 
+    :param partners: as in `Plan`.
     :raises InputError: when the folder cannot be used.
     """
     layout = Layout(folder)
@@ -172,10 +175,11 @@ def make_plan(folder: Path, kind: ServerKind, plugin: Plugin = DEFAULTS) -> Plan
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{layout.folder} cannot be used: {error.strerror}.", hint="Choose another --dir.") from None
-    c2s, admin, distribution, *component_ports = free_ports(3 + len(ATTACHED))
+    attached = (*ATTACHED, *partners)
+    c2s, admin, distribution, *component_ports = free_ports(3 + len(attached))
     if kind is ServerKind.PROSODY:  # it binds each stream to the domain whose secret was given, so one port is enough
-        component_ports = [component_ports[0]] * len(ATTACHED)
-    accounts = load_or_make(layout.accounts, ATTACHED)
+        component_ports = [component_ports[0]] * len(attached)
+    accounts = load_or_make(layout.accounts, attached)
     return Plan(
         layout=layout,
         kind=kind,
@@ -185,8 +189,9 @@ def make_plan(folder: Path, kind: ServerKind, plugin: Plugin = DEFAULTS) -> Plan
         distribution=Endpoint(LOOPBACK, distribution),
         components=tuple(
             Component(jid, LOOPBACK, port, accounts.component_secrets[jid])
-            for jid, port in zip(ATTACHED, component_ports, strict=True)
+            for jid, port in zip(attached, component_ports, strict=True)
         ),
         accounts=accounts,
         plugin=plugin,
+        partners=partners,
     )

@@ -130,6 +130,7 @@ def _values(plan: Plan) -> dict[str, Any]:
         "gate": GATE,
         "plugin": plan.plugin,
         "components": [asdict(component) for component in plan.components],
+        "partners": list(plan.partners),
         "administrators": [SEEDER],
         "pubsub": PUBSUB,
         "controller": CONTROLLER,

@@ -43,12 +43,16 @@ class Parts(StrEnum):
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for."""
+    """What the user asked for.
+
+    :ivar partners: domains that a relay attaches to.
+    """
 
     folder: Path
     kind: ServerKind = ServerKind.PROSODY
     parts: frozenset[Parts] = frozenset({Parts.SERVER, Parts.SERVE})
     plugin: Plugin = DEFAULTS
+    partners: tuple[str, ...] = ()
 
 
 class Sandbox:
@@ -59,7 +63,7 @@ class Sandbox:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.plan: Plan = make_plan(options.folder, options.kind, options.plugin)
+        self.plan: Plan = make_plan(options.folder, options.kind, options.plugin, options.partners)
         self._parts: dict[Parts, Part] = {}
         self._group = asyncio.TaskGroup()
         self._restarting = False

@@ -12,6 +12,20 @@ ACS1, ACS2, ROGUE = "acs1@acs.test", "acs2@acs.test", "rogue@acs.test"
 CPE1, CPE2 = f"cpe1@{HOST}", f"cpe2@{HOST}"
 TARGET, TARGET2 = f"{CPE1}/tr069", f"{CPE2}/tr069"
 
+PARTNER, ROOMS, OTHER = "partner.test", "rooms.partner.test", "other.test"
+"""Domains of other servers that a relay may attach to the sandbox."""
+WAYS = tuple(
+    f"{opener}-{authentication}-{bidi}.test"
+    for opener in ("relay", "partner")
+    for authentication in ("external", "dialback")
+    for bidi in ("bidi", "plain")
+)
+"""One such domain for each way in which a stream can come about: who opens it, how servers are authenticated, whether
+it carries stanzas both ways."""
+ERLANG = ("external.erlang.test", "dialback.erlang.test")
+"""Those of an ejabberd."""
+PARTNERS = (PARTNER, ROOMS, OTHER, *WAYS, *ERLANG)
+
 PASSED = ("", "")
 FORBIDDEN = ("auth", "forbidden")
 BAD_REQUEST = ("modify", "bad-request")

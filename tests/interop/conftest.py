@@ -19,6 +19,8 @@ from stanzagate.config import ServerKind
 from stanzagate.plugin import DEFAULTS, Plugin
 from stanzagate.sandbox.control import Options, Parts, down, up_detached
 
+from .cast import PARTNERS
+
 KINDS = ("prosody", "ejabberd")
 COMMAND_TIMEOUT_S = 90
 
@@ -96,13 +98,19 @@ def running_sandbox(folder: Path, kind: str, *options: str) -> Iterator[Sandbox]
 
 @contextmanager
 def bare_sandbox(
-    folder: Path, kind: str, plugin: Plugin = DEFAULTS, *, parts: frozenset[Parts] = frozenset({Parts.SERVER})
+    folder: Path,
+    kind: str,
+    plugin: Plugin = DEFAULTS,
+    *,
+    parts: frozenset[Parts] = frozenset({Parts.SERVER}),
+    partners: tuple[str, ...] = (),
 ) -> Iterator[Sandbox]:
     """A sandbox of chosen parts and with chosen options of the plugin, which the command line does not have.
 
     :param parts: by default the server alone, so that a test can attach as the gate.
+    :param partners: domains of other servers, for a relay.
     """
-    up_detached(Options(folder, ServerKind(kind), parts, plugin))
+    up_detached(Options(folder, ServerKind(kind), parts, plugin, partners))
     try:
         yield read(folder)
     finally:
@@ -118,7 +126,8 @@ def read(folder: Path) -> Sandbox:
 @pytest.fixture(scope="session", params=KINDS)
 def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox without devices; tests connect their own."""
-    with running_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
+    folder, parts = tmp_path_factory.mktemp(request.param), frozenset({Parts.SERVER, Parts.SERVE})
+    with bare_sandbox(folder, request.param, parts=parts, partners=PARTNERS) as running:
         yield running
 
 

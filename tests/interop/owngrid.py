@@ -121,12 +121,12 @@ class OwnGrid:
     async def server_answers(self) -> None:
         """Wait until it does."""
         plan, seeder = self._plan, self._plan.component(SEEDER)
-        await _until(lambda: client_offer(plan.c2s.host, plan.c2s.port, plan.domains[2], plan.layout.ca), self.server)
+        await until(lambda: client_offer(plan.c2s.host, plan.c2s.port, plan.domains[2], plan.layout.ca), self.server)
 
         async def attached() -> None:
             await (await attach(seeder.host, seeder.port, seeder.jid, seeder.secret)).close()
 
-        await _until(attached, self.server)
+        await until(attached, self.server)
 
     async def seed(self) -> None:
         """Make the accounts of the sandbox."""
@@ -161,7 +161,7 @@ class OwnGrid:
                     }
                     assert found["reconciliation_seconds"] and not found["owed"], found
 
-            await _until(ready, self.serve)
+            await until(ready, self.serve)
 
     @contextlib.asynccontextmanager
     async def world(self) -> AsyncIterator[World]:
@@ -223,7 +223,7 @@ class OwnGrid:
             process.end(signal.SIGKILL)
 
 
-async def _until(probe: Any, process: Process) -> None:
+async def until(probe: Any, process: Process) -> None:
     """Try until it does not fail."""
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -236,4 +236,4 @@ async def _until(probe: Any, process: Process) -> None:
         await asyncio.sleep(PAUSE)
 
 
-__all__ = ["CONTROLLER", "OwnGrid", "Process"]
+__all__ = ["CONTROLLER", "OwnGrid", "Process", "until"]

@@ -17,6 +17,7 @@ from stanzagate.sandbox.accounts import load_or_make
 from stanzagate.sandbox.control import Identity, claimed
 from stanzagate.sandbox.network import free_address, free_ports
 from stanzagate.sandbox.plan import ATTACHED, Layout, make_plan
+from stanzagate.sandbox.server import prepare
 from stanzagate.sandbox.up import write_config
 
 
@@ -63,6 +64,24 @@ def test_ejabberd_has_a_port_for_each_attached_domain(tmp_path: Path) -> None:
         plan = make_plan(tmp_path / kind, kind)
         assert len({component.port for component in plan.components}) == ports
         assert not any(component.secret in repr(plan) for component in plan.components)
+
+
+def test_partners_are_attached_and_closed_to_other_servers(tmp_path: Path) -> None:
+    """A folder that has run without them learns their secrets; what it had stays."""
+    partners = ("partner.test", "rooms.partner.test")
+    for kind in ServerKind:
+        before = make_plan(tmp_path / kind, kind)
+        plan = make_plan(tmp_path / kind, kind, partners=partners)
+        assert {domain: plan.component(domain).secret for domain in ATTACHED} == before.accounts.component_secrets
+        assert make_plan(tmp_path / kind, kind, partners=partners).accounts == plan.accounts
+        prepare(plan)
+    prosody = (tmp_path / "prosody" / "prosody" / "prosody.cfg.lua").read_text()
+    for domain in (*ATTACHED, *partners):
+        section = prosody.partition(f'Component "{domain}"')[2].partition("Component")[0]
+        assert ("modules_disabled" in section) is (domain in partners)
+    ejabberd = (tmp_path / "ejabberd" / "ejabberd" / "ejabberd.yml").read_text()
+    assert 'stanzagate_partners: {server: ["partner.test", "rooms.partner.test"]}' in ejabberd
+    assert "s2s_access: stanzagate_federation" in ejabberd
 
 
 @pytest.mark.parametrize("guard", list(Guard))

@@ -1,0 +1,260 @@
+"""The partner's side of a relay: a real Prosody or ejabberd in a folder of its own, with TLS and accounts.
+
+Each of its domains listens on a loopback address of its own, port 5269, so that connections can be counted by domain.
+Where it finds our domains is the test's to say (`Partner.reach`): no name server is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from stanzagate.pki import Authority
+from stanzagate.plugin import ejabberd_code
+from stanzagate.render import erlang, lua
+from stanzagate.sandbox.network import LOOPBACK, S2S_PORT, free_address, free_ports
+from stanzagate.sandbox.server import Command
+from tests.interop.conftest import Sandbox
+from tests.interop.owngrid import Process, until
+from tests.interop.relaykit_servers import EJABBERD, FINDER, PROSODY, PROSODY_HOST
+
+
+class Certificate(StrEnum):
+    """What a domain shows to other servers."""
+
+    GOOD = "good"
+    SELF_SIGNED = "self-signed"
+    STRANGE = "strange"
+    """Of an authority that nobody knows."""
+    EXPIRED = "expired"
+    MISNAMED = "misnamed"
+    """Good, for another domain."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A domain of the partner.
+
+    :ivar users: local parts of its accounts. A local part may be there once in the whole server.
+    :ivar dialback: ejabberd only: without it nothing but SASL EXTERNAL is taken and used. Prosody follows what it is
+        offered.
+    :ivar closed: nobody can connect to it; it connects to others.
+    """
+
+    domain: str
+    users: tuple[str, ...] = ()
+    bidi: bool = True
+    certificate: Certificate = Certificate.GOOD
+    dialback: bool = True
+    closed: bool = False
+    address: str = field(default_factory=free_address)
+
+
+class Partner:
+    """A server. Use `partner`.
+
+    :ivar sandbox: how clients of the tests find its accounts.
+    """
+
+    def __init__(
+        self, folder: Path, ca: Path, hosts: Sequence[Host], *, kind: str = "prosody", secure: bool = True,
+        components: Sequence[str] = (), log: str = "debug",
+    ) -> None:  # fmt: skip
+        """:param ca: of the servers; its key lies beside it.
+        :param secure: other servers must have a verified certificate, even for dialback (Prosody).
+        :param components: domains to be attached, all of them on one port.
+        """
+        self.kind, self.hosts, self.folder, self.ca = kind, tuple(hosts), folder, ca
+        self.secure, self.level = secure, log
+        port, component_port = free_ports(2)
+        self.c2s = (LOOPBACK, port)
+        for name in ("data", "certs", "log", "modules"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self.log_file = folder / "log" / "server.log"
+        self._found = folder / "addresses.lua"
+        self.reach({})
+        issue(ca, folder / "certs", hosts)
+        users = [f"{user}@{host.domain}" for host in hosts for user in host.users]
+        accounts = [{"jid": jid, "password": secrets.token_urlsafe(12)} for jid in users]
+        info = {
+            "server": kind, "ca": str(ca), "c2s": {"host": LOOPBACK, "port": port}, "acs": accounts,
+            "rogue": {"jid": ""}, "cpes": [], "nodes": [],
+        }  # fmt: skip
+        attached = {
+            domain: {"host": LOOPBACK, "port": component_port, "secret": secrets.token_urlsafe(12)}
+            for domain in components
+        }
+        self.sandbox = Sandbox(folder, info, attached)
+        command = (_ejabberd if kind == "ejabberd" else _prosody)(self)
+        self.process = Process(command, folder / "log" / "output")
+
+    def host(self, domain: str) -> Host:
+        """One of its domains."""
+        return next(host for host in self.hosts if host.domain == domain)
+
+    def connect(self, domain: str) -> str:
+        """Where a domain listens, as the relay's configuration names it."""
+        return f"{self.host(domain).address}:{S2S_PORT}"
+
+    def reach(self, places: Mapping[str, tuple[str, int]]) -> None:
+        """Say where it finds domains of others, from now on (Prosody) or from its next start (ejabberd).
+
+        A key ``FROM>TO`` is for what FROM sends alone; without FROM it is for all.
+        """
+        rows = "".join(f"[{lua(name)}] = {{ {lua(host)}, {port} }},\n" for name, (host, port) in places.items())
+        written = self._found.with_suffix(".new")
+        written.write_text(f"return {{\n{rows}}}\n")
+        written.rename(self._found)
+        if self.kind == "ejabberd":
+            named = "".join(
+                f"{{host,{{{host.replace('.', ',')}}},[{erlang(name)}]}}.\n" for name, (host, _) in places.items()
+            )
+            (self.folder / "inetrc").write_text(f'{{lookup,[file]}}.\n{{resolv_conf,""}}.\n{named}')
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        self.process.start()
+        places = [self.c2s, *((host.address, S2S_PORT) for host in self.hosts if not host.closed)]
+
+        async def answers() -> None:
+            for place in places:
+                _, writer = await asyncio.open_connection(*place)
+                writer.transport.abort()
+            if self.kind == "ejabberd":
+                assert (self.folder / "seeded").exists()
+
+        await until(answers, self.process)
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        self.process.end(number)
+
+    def log(self) -> str:
+        """What it has logged."""
+        return self.log_file.read_text(errors="replace")
+
+
+@contextlib.asynccontextmanager
+async def partner(folder: Path, ca: Path, hosts: Sequence[Host], **options: Any) -> AsyncIterator[Partner]:
+    """A server for as long as the block lasts."""
+    made = Partner(folder, ca, hosts, **options)
+    try:
+        await made.start()
+        yield made
+    finally:
+        made.end()
+
+
+def issue(ca: Path, folder: Path, hosts: Sequence[Host]) -> None:
+    """Write for each domain what it shows to other servers, and a good certificate for its clients."""
+    known = Authority.load(ca, ca.with_suffix(".key"))
+    for host in hosts:
+        past = datetime.now(UTC) - timedelta(days=2000)
+        match host.certificate:
+            case Certificate.GOOD:
+                made = known.server([host.domain])
+            case Certificate.STRANGE:
+                made = Authority.create("A stranger").server([host.domain])
+            case Certificate.SELF_SIGNED:
+                made = Authority.create(host.domain).issued()
+            case Certificate.EXPIRED:
+                made = known.server([host.domain], now=past)
+            case Certificate.MISNAMED:
+                made = known.server([f"not-{host.domain}"])
+        made.write(folder / f"{host.domain}.s2s.crt", folder / f"{host.domain}.s2s.key")
+        known.server([host.domain]).write(folder / f"{host.domain}.crt", folder / f"{host.domain}.key")
+
+
+def _prosody(server: Partner) -> Command:
+    folder, certs = server.folder, server.folder / "certs"
+    for account in server.sandbox.info["acs"]:
+        user, _, domain = account["jid"].partition("@")
+        stored = folder / "data" / _escaped(domain) / "accounts"
+        stored.mkdir(parents=True, exist_ok=True)
+        (stored / f"{_escaped(user)}.dat").write_text(f'return {{ ["password"] = {lua(account["password"])} }};\n')
+    (folder / "modules" / "mod_finder.lua").write_text(FINDER)
+    hosts = "".join(
+        PROSODY_HOST.format(
+            domain=lua(host.domain),
+            disabled=lua([] if host.bidi else ["s2s_bidi"]),
+            certificate=lua(certs / f"{host.domain}.crt"), key=lua(certs / f"{host.domain}.key"),
+            s2s_certificate=lua(certs / f"{host.domain}.s2s.crt"), s2s_key=lua(certs / f"{host.domain}.s2s.key"),
+        )
+        for host in server.hosts
+    )  # fmt: skip
+    hosts += "".join(
+        f"Component {lua(domain)}\n\tcomponent_secret = {lua(row['secret'])}\n"
+        for domain, row in server.sandbox.components.items()
+    )
+    listening = [host.address for host in server.hosts if not host.closed]
+    config = folder / "prosody.cfg.lua"
+    config.write_text(
+        PROSODY.format(
+            data=lua(folder / "data"), pid=lua(folder / "prosody.pid"), log=lua(server.log_file),
+            level=server.level, modules=lua([folder / "modules"]), as_root=lua(os.geteuid() == 0),
+            c2s_port=server.c2s[1], component_ports=_component_ports(server), addresses=lua(listening),
+            s2s_ports=f"{{ {S2S_PORT} }}" if listening else "{ }", secure=lua(server.secure), ca=lua(server.ca),
+            found=lua(server._found), hosts=hosts,
+        )
+    )  # fmt: skip
+    program = shutil.which("prosody") or "/usr/bin/prosody"
+    root = ("--root",) if os.geteuid() == 0 else ()
+    return Command((program, *root, "-F", "--config", str(config)), dict(os.environ), folder)
+
+
+def _component_ports(server: Partner) -> str:
+    ports = {row["port"] for row in server.sandbox.components.values()}
+    return "{ " + ", ".join(map(str, ports)) + " }"
+
+
+def _escaped(name: str) -> str:
+    return "".join(char if char.isalnum() else f"%{ord(char):02x}" for char in name)
+
+
+def _ejabberd(server: Partner) -> Command:
+    folder, certs = server.folder, server.folder / "certs"
+    assert not server.sandbox.components
+    listening = "".join(
+        f"  - {{module: ejabberd_s2s_in, ip: {host.address}, port: {S2S_PORT}, shaper: none}}\n"
+        for host in server.hosts
+        if not host.closed
+    )
+    dialback = "".join(
+        f"  {host.domain}: {{modules: {{mod_s2s_dialback: {{}}}}}}\n" for host in server.hosts if host.dialback
+    )
+    files = "".join(f"  - {certs}/{host.domain}.{suffix}\n" for host in server.hosts for suffix in ("crt", "key"))
+    config = folder / "ejabberd.yml"
+    config.write_text(
+        EJABBERD.format(
+            hosts="".join(f"  - {host.domain}\n" for host in server.hosts), files=files, ca=server.ca,
+            c2s_port=server.c2s[1], s2s=listening,
+            dialback=f"append_host_config:\n{dialback}" if dialback else "",
+        )
+    )  # fmt: skip
+    lines = "".join(
+        "ejabberd_auth:try_register(<<{}>>, <<{}>>, <<{}>>).\n".format(
+            *(erlang(part) for part in (*account["jid"].split("@"), account["password"]))
+        )
+        for account in server.sandbox.info["acs"]
+    )
+    seed = folder / "seed.erl"
+    seed.write_text(f'{lines}file:write_file({erlang(folder / "seeded")}, <<"yes">>).\n')
+    (folder / "seeded").unlink(missing_ok=True)
+    arguments = (
+        "erl", "-noinput", "+sbwt", "none", "-kernel", "inetrc", erlang(folder / "inetrc"),
+        "-mnesia", "dir", erlang(folder / "data"),
+        "-ejabberd", "config", erlang(config), "log_path", erlang(server.log_file),
+        "-pa", str(ejabberd_code()), "-s", "ejabberd", "-eval", f"file:eval({erlang(seed)}).",
+    )  # fmt: skip
+    environment = dict(os.environ) | {"HOME": str(folder), "ERL_CRASH_DUMP_BYTES": "0"}
+    return Command(arguments, environment, folder)
