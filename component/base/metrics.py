@@ -103,14 +103,14 @@ class Metrics(Collector):
         :param name: without the suffix ``_total``.
         :param read: returns figures by the labels' values, in their order.
         """
+        self._add(name, lambda: _with_values(CounterMetricFamily(name, text, labels=list(labels)), read()))
 
-        def family() -> Metric:
-            metric = CounterMetricFamily(name, text, labels=list(labels))
-            for values, figure in sorted(read().items()):
-                metric.add_metric(values, figure)
-            return metric
+    def gauge_table(self, name: str, text: str, labels: Sequence[str], read: ManyLabelsReader) -> None:
+        """Register gauges by the values of several labels.
 
-        self._add(name, family)
+        :param read: returns figures by the labels' values, in their order.
+        """
+        self._add(name, lambda: _with_values(GaugeMetricFamily(name, text, labels=list(labels)), read()))
 
     def histograms(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, Histogram]]) -> None:
         """Register histograms by the value of one label."""
@@ -148,6 +148,10 @@ class Metrics(Collector):
 
 
 def _labelled(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
-    for value, figure in sorted(values.items()):
-        family.add_metric([value], figure)
+    return _with_values(family, {(value,): figure for value, figure in values.items()})
+
+
+def _with_values(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:
+    for labels, figure in sorted(values.items()):
+        family.add_metric(labels, figure)
     return family

@@ -1,23 +1,30 @@
-"""What the relay tells of itself: counters that it keeps, and snapshots for ``relay status`` and ``/metrics``.
+"""What the relay tells of itself: snapshots for ``relay status`` and ``/metrics``, made when somebody asks.
 
-The hub counts in `RelayCounters` where stanzas pass, and makes a `RelayStatus` when somebody asks. Points in time are
-seconds since 1970, durations are seconds. Nothing here holds a secret, a key, a stream id or the content of a stanza.
+Points in time are seconds since 1970, durations are seconds. Nothing here holds a secret, a key, the id of a stream's
+header or the content of a stanza.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
+from component.relay.counters import (
+    DecisionOutcome,
+    PartnerCounters,
+    RefusalKind,
+    RelayCounters,
+    Role,
+    count,
+)
 from component.relay.wire.policy import Authentication, Bidi, Direction
 
-KINDS = 40
-"""So many kinds a counter tells apart; further ones are counted as `OTHER`. Kinds become labels of metrics."""
-
-OTHER = "other"
+__all__ = [
+    "AttachmentState", "AttachmentStatus", "DecisionOutcome", "PairStatus", "PartnerCounters", "PartnerState",
+    "PartnerStatus", "PolicyStatus", "QueueStatus", "Refusal", "RefusalKind", "RelayCounters", "RelayStatus", "Role",
+    "StreamStatus", "as_json", "count",
+]  # fmt: skip
 
 
 class AttachmentState(StrEnum):
@@ -34,50 +41,13 @@ class AttachmentState(StrEnum):
     STOPPED = "stopped"
 
 
-class Role(StrEnum):
-    """Who opened a stream: the partner (incoming) or we (outgoing)."""
+class PartnerState(StrEnum):
+    """Whether stanzas travel between a partner and us at this moment."""
 
-    INCOMING = "incoming"
-    OUTGOING = "outgoing"
-
-
-class RefusalKind(StrEnum):
-    """Why a stream or a pair came to nothing, in one word."""
-
-    STRANGER = "stranger"
-    """Not a partner of ours, or not a local domain."""
-
-    DIRECTION = "direction"
-    """The partner may not connect to us, or we not to it (`direction`)."""
-
-    CERTIFICATE = "certificate"
-    AUTHENTICATION = "authentication"
-    """No mechanism that both allow, or SASL failed."""
-
-    DIALBACK = "dialback"
-    BIDI = "bidi"
-    """`bidi: required`, and the other side has none."""
-
-    TLS = "tls"
-    """No TLS, or its handshake failed."""
-
-    RESOLUTION = "resolution"
-    UNREACHABLE = "unreachable"
-    PROTOCOL = "protocol"
-    """A stream error, ours or the other side's."""
-
-    LIMIT = "limit"
-    TIMEOUT = "timeout"
-    OTHER = "other"
-
-
-class DecisionOutcome(StrEnum):
-    """How a decision on a stanza for a guarded host ended."""
-
-    ALLOWED = "allowed"
-    DENIED = "denied"
-    NONE = "none"
-    """It could not be had; the stanza was refused for the time being."""
+    CONNECTED = "connected"
+    SENDING = "sending-only"
+    RECEIVING = "receiving-only"
+    DISCONNECTED = "not-connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,92 +143,14 @@ class Refusal:
     address: str = ""
 
 
-@dataclass(slots=True)
-class PartnerCounters:
-    """What has happened with one partner since the relay knows it. The hub counts; `copy` goes into a snapshot.
-
-    :ivar sent: stanzas that went to the partner; `received` those that were taken from it.
-    :ivar bounced: answered with an error because they could not be delivered, by whom they came from:
-        ``local`` or ``partner``.
-    :ivar refused: stanzas that the border did not let pass, by condition.
-    :ivar dropped: stanzas that went nowhere and got no answer, by reason.
-    :ivar refusals: streams and pairs that came to nothing, by `RefusalKind`.
-    :ivar noticed: what the partner should not have done, by kind.
-    :ivar decisions: on stanzas for guarded hosts, by `DecisionOutcome`.
-    :ivar connections: TCP connections that came to a stream, by `Role`.
-    :ivar handshake_failures: TLS handshakes that failed.
-    :ivar attachment_losses: times the local server was lost.
-    """
-
-    sent: int = 0
-    received: int = 0
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    bounced: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    refusals: Counter[str] = field(default_factory=Counter)
-    noticed: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[str] = field(default_factory=Counter)
-    connections: Counter[str] = field(default_factory=Counter)
-    handshake_failures: int = 0
-    attachment_losses: int = 0
-
-    def copy(self) -> PartnerCounters:
-        """The figures of this moment."""
-        return replace(
-            self, bounced=self.bounced.copy(), refused=self.refused.copy(), dropped=self.dropped.copy(),
-            refusals=self.refusals.copy(), noticed=self.noticed.copy(), decisions=self.decisions.copy(),
-            connections=self.connections.copy(),
-        )  # fmt: skip
-
-
-@dataclass(slots=True)
-class RelayCounters:
-    """What has happened in the relay; of those who are not partners nothing is kept but numbers.
-
-    :ivar partners: by domain.
-    :ivar strangers: connections that ended without being a partner's, by `RefusalKind`.
-    :ivar noticed: what those who had not said or proven who they are should not have done, by kind.
-    :ivar accepted: TCP connections that were accepted.
-    :ivar turned_away: connections beyond a limit, by limit: ``connections``, ``per-address``.
-    :ivar passed_through: connections handed to the server's own port.
-    :ivar handshake_failures: TLS handshakes that failed with those who had not said who they are.
-    :ivar reports_lost: rows for the audit record that were dropped for want of room.
-    """
-
-    partners: dict[str, PartnerCounters] = field(default_factory=dict)
-    strangers: Counter[str] = field(default_factory=Counter)
-    noticed: Counter[str] = field(default_factory=Counter)
-    accepted: int = 0
-    turned_away: Counter[str] = field(default_factory=Counter)
-    passed_through: int = 0
-    handshake_failures: int = 0
-    reports_lost: int = 0
-
-    def of(self, partner: str) -> PartnerCounters:
-        """The counters of a configured partner, made when they are missing."""
-        return self.partners.setdefault(partner, PartnerCounters())
-
-    def keep(self, partners: Iterable[str]) -> None:
-        """Forget the partners that are not among these."""
-        wanted = set(partners)
-        for domain in [domain for domain in self.partners if domain not in wanted]:
-            del self.partners[domain]
-
-
-def count(counter: Counter[str], kind: str, number: int = 1) -> None:
-    """Count a kind; the number of kinds is bounded (`KINDS`), whatever they come from."""
-    counter[kind if kind in counter or len(counter) < KINDS else OTHER] += number
-
-
 @dataclass(frozen=True, slots=True)
 class PartnerStatus:
     """One partner.
 
     :ivar pairs: those that have a stream, over all streams.
     :ivar queues: of pairs that wait for a stream; empty ones are left out.
-    :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None when there was none.
+    :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None when there was none since a pair of
+        the partner was authorized.
     :ivar next_attempt: when we try to connect again; None when nothing is planned.
     """
 
@@ -272,6 +164,40 @@ class PartnerStatus:
     counters: PartnerCounters = field(default_factory=PartnerCounters)
     last_refusal: Refusal | None = None
     next_attempt: float | None = None
+
+    @property
+    def state(self) -> PartnerState:
+        """Which ways stanzas travel."""
+        sends, receives = (any(getattr(pair, name) for pair in self.pairs) for name in ("sends", "receives"))
+        if sends and receives:
+            return PartnerState.CONNECTED
+        if sends:
+            return PartnerState.SENDING
+        return PartnerState.RECEIVING if receives else PartnerState.DISCONNECTED
+
+    @property
+    def why(self) -> str:
+        """Why stanzas do not travel both ways, a sentence or two; empty when they do."""
+        match self.state:
+            case PartnerState.CONNECTED:
+                return ""
+            case PartnerState.SENDING:
+                return _ONLY_WE if self.direction is Direction.OUTBOUND else _IT_OPENS
+            case PartnerState.RECEIVING if self.direction is Direction.INBOUND:
+                return _ONLY_IT
+            case PartnerState.DISCONNECTED if self.last_refusal is not None:
+                return self.last_refusal.reason
+            case PartnerState.DISCONNECTED if self.direction is Direction.INBOUND:
+                return _WAITING
+        return _SOON if self.queues else _WE_OPEN
+
+
+_ONLY_WE = "Only we may connect (direction: outbound), and the stream has no bidi, so the partner cannot send."
+_ONLY_IT = "Only the partner may connect (direction: inbound), and the stream has no bidi, so we cannot send."
+_IT_OPENS = "The stream has no bidi; the partner opens another when it has something to send."
+_WE_OPEN = "We connect when there is something to send."
+_WAITING = "The partner has not connected, and we never do (direction: inbound)."
+_SOON = "Stanzas wait; we are about to connect."
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,12 +244,16 @@ class RelayStatus:
 
 def as_json(record: RelayStatus | PartnerStatus | StreamStatus) -> dict[str, Any]:
     """A record as JSON has it: mappings, lists, words and numbers; times are seconds since 1970."""
-    return {item.name: _plain(getattr(record, item.name)) for item in fields(record)}
+    document: dict[str, Any] = _plain(record)
+    return document
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        document = {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        return (
+            document | {"state": str(value.state), "why": value.why} if isinstance(value, PartnerStatus) else document
+        )
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in sorted(value.items())}
     if isinstance(value, list | tuple):
