@@ -11,8 +11,7 @@ from cryptography import x509
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from component.base.errors import InputError
-from component.base.jid import JidError, prepare
-from component.base.settings import Duration, PathSetting, RateSetting, Secret, Section, parse_rate
+from component.base.settings import Domain, Duration, PathSetting, RateSetting, Secret, Section, parse_rate
 from grid.access_rules import all_roles
 from grid.model import Action
 
@@ -111,12 +110,12 @@ class GridSettings(Section):
     :ivar crl: where the list of revoked certificates is published.
     """
 
-    jid: str
+    jid: Domain
     component_port: int = Field(default=5347, ge=1, le=65535)
     secret: Secret
-    host: str
-    pubsub: str
-    federated: tuple[str, ...] = ()
+    host: Domain
+    pubsub: Domain
+    federated: tuple[Domain, ...] = ()
     approval: Approval = Approval.MANUAL
     auto_approve: tuple[AutoApproval, ...] = ()
     node_ca: PathSetting | None = None
@@ -128,12 +127,6 @@ class GridSettings(Section):
     alerts: AlertSettings = AlertSettings()
     history: HistorySettings = HistorySettings()
     reconcile: Duration = 300.0
-
-    @field_validator("jid", "host", "pubsub", "federated", mode="after")
-    @classmethod
-    def _domains(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        domains = tuple(_domain(item) for item in ([value] if isinstance(value, str) else value))
-        return domains[0] if isinstance(value, str) else domains
 
     @model_validator(mode="after")
     def _different(self) -> GridSettings:
@@ -149,13 +142,3 @@ class GridSettings(Section):
         if self.crl is not None and self.node_ca_key is None:
             raise ValueError("crl needs node_ca_key, which signs it")
         return self
-
-
-def _domain(text: str) -> str:
-    try:
-        jid = prepare(text)
-    except JidError:
-        raise ValueError(f"{text!r} is not a domain") from None
-    if jid.full != jid.domain:
-        raise ValueError(f"{text!r} is not a domain; write it without '@' and '/'")
-    return jid.domain

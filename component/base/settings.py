@@ -1,10 +1,11 @@
-"""Building blocks of the configuration: durations, rates, secrets, and the model every section derives from.
+"""Building blocks of the configuration: durations, rates, addresses, secrets, and what every section derives from.
 
 Each package declares the section that it owns as a subclass of `Section`; the program composes them.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -21,9 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+from component.base.jid import JidError, prepare
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(s|min)", re.ASCII)
+_SIZE = re.compile(r"(\d+)\s*(KiB|MiB|GiB)?", re.ASCII)
+_SIZES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]\s]+)):(?P<port>\d{1,5})", re.ASCII)
 
 
 class Section(BaseModel):
@@ -85,6 +91,67 @@ def parse_rate(value: object) -> Rate:
     return Rate(count if match[2] == "s" else count / 60, count)
 
 
+def parse_size(value: object) -> int:
+    """Bytes from a number, ``512KiB``, ``16MiB`` or ``1GiB``.
+
+    :raises ValueError: when the text has another form.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write a number of bytes, or one with KiB, MiB or GiB")
+    return int(match[1]) * _SIZES.get(match[2], 1)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where something listens.
+
+    :ivar host: a name or an IP address, without brackets.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(value: object) -> Address:
+    """An `Address` from ``HOST:PORT`` or ``[v6]:PORT``.
+
+    :raises ValueError: when the text has another form.
+    """
+    if isinstance(value, Address):
+        return value
+    match = _ADDRESS.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match["port"]) > 65535 or (match["v6"] and not _is_v6(match["v6"])):
+        raise ValueError(f"{value!r} is not an address; write HOST:PORT, like 127.0.0.1:8470")
+    return Address(match["v6"] or match["host"], int(match["port"]))
+
+
+def _is_v6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_domain(text: str) -> str:
+    """A domain, prepared as in a JID.
+
+    :raises ValueError: when it is not a domain.
+    """
+    try:
+        jid = prepare(text)
+    except JidError as error:
+        raise ValueError(error.message) from None
+    if jid.full != jid.domain:
+        raise ValueError(f"{text!r} is not a domain; write it without '@' and '/'")
+    return jid.domain
+
+
 def _duration(value: Any) -> float:
     return float(value) if isinstance(value, float) else parse_duration(value)
 
@@ -94,6 +161,15 @@ Duration = Annotated[float, BeforeValidator(_duration)]
 
 RateSetting = Annotated[Rate, BeforeValidator(parse_rate), PlainSerializer(str)]
 """A `Rate`, written ``N/s``, ``N/min`` or ``unlimited``."""
+
+SizeSetting = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes, written as a number that may have a unit."""
+
+AddressSetting = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str)]
+"""An `Address`, written ``HOST:PORT``."""
+
+Domain = Annotated[str, AfterValidator(parse_domain)]
+"""A prepared domain."""
 
 
 def _beside_the_file(value: Path, info: ValidationInfo) -> Path:

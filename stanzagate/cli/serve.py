@@ -34,12 +34,9 @@ def check_config(
     Files with secrets are read; environment variables are not looked at, they may be set for the service only.
     Example:  stanzagate check-config /etc/stanzagate/stanzagate.yaml
     """
-    from stanzagate.config import load, read_secret  # noqa: PLC0415
+    from stanzagate.config import load_all, read_secret, secrets_of  # noqa: PLC0415
 
-    config = load(file)
-    secrets = {"gate.secret": config.gate.secret}
-    secrets |= {f"admin.tokens.{name}": token.secret() for name, token in config.admin.tokens.items()}
-    for key, secret in secrets.items():
+    for key, secret in secrets_of(*load_all(file)):
         if secret.file is not None:
             read_secret(file, key, secret)
     if as_json:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from component.base.errors import ConfigError
-from component.base.settings import parse_duration, parse_rate
-from stanzagate.config import load, read_secret, split_listen, state_folder
+from component.base.settings import parse_address, parse_duration, parse_rate, parse_size
+from stanzagate.config import load, read_secret, state_folder
 
 GOOD = """\
 server: {kind: prosody}
@@ -169,8 +169,31 @@ def test_rates_round_trip(text: str) -> None:
     ("text", "place"),
     [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:80", ("::1", 80)), ("localhost:0", ("localhost", 0))],
 )
-def test_listen(text: str, place: tuple[str, int]) -> None:
-    assert split_listen(text) == place
+def test_addresses(text: str, place: tuple[str, int]) -> None:
+    address = parse_address(text)
+    assert (address.host, address.port) == place
+    assert str(address) == text and parse_address(address) is address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", ":1", "host:", "host:1:2", "[::1:80", "[x]:1", "[1:2]:3", "a b:1", "h:65536", 5269, None]
+)
+def test_what_is_no_address(text: object) -> None:
+    with pytest.raises(ValueError, match="not an address"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [(1, 1), ("1", 1), ("512KiB", 524_288), ("16 MiB", 16_777_216), ("1GiB", 1_073_741_824)]
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "1.5MiB", "-1", "1MB", "KiB", True, None, 1.0])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(ValueError, match="not a size"):
+        parse_size(text)
 
 
 def test_secrets_are_named_by_line_when_they_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
