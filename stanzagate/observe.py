@@ -13,6 +13,7 @@ from component.base.metrics import Metrics
 from component.base.pluginstatus import PluginMode, PluginStatus
 from component.gate.gateway import Gateway
 from component.gate.policy import Policy
+from stanzagate.admin.relays import Relays
 
 
 def observe_link(metrics: Metrics, link: Link) -> None:
@@ -103,6 +104,20 @@ def _told(plugins: Enforcement) -> list[tuple[str, PluginStatus]]:
 
 def _by_host(plugins: Enforcement, read: Callable[[PluginStatus], int]) -> dict[str, float]:
     return {host: read(status) for host, status in _told(plugins)}
+
+
+def observe_relays(metrics: Metrics, relays: Relays) -> None:
+    """Register what relays ask and whether they follow."""
+    metrics.gauges(
+        "stanzagate_relays",
+        "Relays that follow the policy, and those that are lost but may remember decisions.",
+        "state",
+        relays.states,
+    )
+    metrics.counters(
+        "stanzagate_relays_questions", "Questions of relays, by effect.", "effect", lambda: relays.decisions
+    )
+    metrics.counter("stanzagate_relays_events", "Events that relays have reported.", lambda: relays.reported)
 
 
 def observe_policy(metrics: Metrics, policy: Policy, audit: Audit) -> None:

@@ -35,13 +35,14 @@ from component.gate.suggest import Observations
 from grid.controller import Grid
 from stanzagate import __version__, migrations
 from stanzagate.admin.app import create_app
+from stanzagate.admin.relays import Guarded, Relays
 from stanzagate.admin.server import AdminServer
 from stanzagate.admin.services import Services
 from stanzagate.archive import AUDIT_HEAD, AUDIT_KEY, CREDENTIALS_KEY
 from stanzagate.backup import Deployment
 from stanzagate.config import STDIN, Config, load, read_secret, state_folder
 from stanzagate.lock import DeploymentLock
-from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy
+from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy, observe_relays
 from stanzagate.observe_grid import observe_grid
 from stanzagate.placing import recover
 
@@ -116,22 +117,28 @@ class Parts:
         self.gateway = Gateway(
             config.gate, self.policy, self.devices, self.audit, spawn=spawn, observe=self.observations.observe
         )
-        self.enforcement = self._enforcement()
+        decide = PolicyDecider(self.policy, self.audit, observe=self.observations.observe)
+        self.enforcement = self._enforcement(decide)
+        self.relays = self._relays(decide)
         self.link = self._link(read_secret(path, "gate.secret", config.gate.secret))
         self.gateway.attach(self.link)
         self.enforcement.attach(self.link)
-        self.policy.listeners.append(obedience(self.enforcement))
+        self.policy.listeners.append(obedience(self.enforcement, self.relays))
         self.grid = self._grid(path)
         self.campaigns = Campaigns(self.store, self.audit, self.gateway, members=self.policy.members, spawn=spawn)
         self.admin = self._admin(path)
 
-    def _enforcement(self) -> Enforcement:
+    def _enforcement(self, decide: PolicyDecider) -> Enforcement:
         gate = self._config.gate
-        decide = PolicyDecider(self.policy, self.audit, observe=self.observations.observe)
         return Enforcement(
             gate.guarded_hosts, decide, self.devices.sessions, guard=gate.guard, ttl=gate.decision_ttl,
             stale=gate.stale_limit, on_mode=mode_recorder(self.audit, self.store, self._spawn),
         )  # fmt: skip
+
+    def _relays(self, decide: PolicyDecider) -> Relays:
+        gate = self._config.gate
+        guarded = Guarded(gate.guarded_hosts, gate.guard, gate.jid, ttl=gate.decision_ttl, stale=gate.stale_limit)
+        return Relays(decide, guarded, lambda: self.policy.epoch)
 
     def _link(self, secret: str) -> Link:
         gate, enforcement, gateway = self._config.gate, self.enforcement, self.gateway
@@ -160,13 +167,14 @@ class Parts:
         observe_link(metrics, self.link)
         observe_gateway(metrics, self.gateway)
         observe_plugins(metrics, self.enforcement)
+        observe_relays(metrics, self.relays)
         observe_policy(metrics, self.policy, self.audit)
         if self.grid is not None:
             observe_grid(metrics, self.grid)
         self.services = Services(
             policy=self.policy, devices=self.devices, observations=self.observations, gateway=self.gateway,
-            link=self.link, enforcement=self.enforcement, campaigns=self.campaigns, audit=self.audit,
-            store=self.store, deployment=Deployment.of(path), metrics=metrics, version=__version__,
+            link=self.link, enforcement=self.enforcement, relays=self.relays, campaigns=self.campaigns,
+            audit=self.audit, store=self.store, deployment=Deployment.of(path), metrics=metrics, version=__version__,
             grid=self.grid,
         )  # fmt: skip
         tokens = {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -171,7 +172,7 @@ class Enforcement:
             return self._error(request_id, host, "none", "wait", "internal-server-error")
         effect = "allow" if decision.allowed else "deny"
         self.checks[effect] += 1
-        ttl, stale = self._lifetime(decision.expires)
+        ttl, stale = lifetime(decision.expires, self._ttl, self._stale, self._clock())
         return (
             f"<iq type='result' id='{quote(request_id)}' from='{self._link.jid}' to='{host.host}'>"
             f"<decision xmlns='{ns.POLICY}' effect='{effect}' scope='{'bare' if decision.every_resource else 'full'}'"
@@ -179,18 +180,22 @@ class Enforcement:
             f" reason='{quote(decision.reason)}'/></iq>"
         )
 
-    def _lifetime(self, expires: float | None) -> tuple[float, float]:
-        if expires is None:
-            return self._ttl, self._stale
-        left = max(0.0, expires - self._clock())
-        return min(self._ttl, left), min(self._stale, left)
-
     def _error(self, request_id: str, host: GuardedHost, effect: str, kind: str, condition: str) -> str:
         self.checks[effect] += 1
         return (
             f"<iq type='error' id='{quote(request_id)}' from='{self._link.jid}' to='{host.host}'>"
             f"<error type='{kind}'><{condition} xmlns='{ns.STANZAS}'/></error></iq>"
         )
+
+
+def lifetime(expires: float | None, ttl: float, stale: float, now: float) -> tuple[float, float]:
+    """For how long a decision may be used: seconds while we can be asked, and seconds while we are away.
+
+    :param expires: Unix time in seconds at which it may change by itself, or None.
+    :param now: Unix time in seconds.
+    """
+    left = math.inf if expires is None else max(0.0, expires - now)
+    return min(ttl, left), min(stale, left)
 
 
 def _prepared(address: str) -> Jid:

@@ -1,14 +1,16 @@
-"""What the in-server plugins ask of the gate: decisions on direct requests, and obedience to every change at once."""
+"""What in-server plugins and relays ask of the gate: decisions on direct requests, and obedience to every change."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 from component.base.audit import Audit
-from component.base.enforcement import Decision, Enforcement, NoDecision, NotConfirmed
+from component.base.enforcement import Decision, NoDecision, NotConfirmed
 from component.base.errors import StanzagateError
 from component.base.guardedhost import ModeListener
 from component.base.jid import Jid
@@ -30,7 +32,7 @@ PLUGIN = "plugin"
 
 
 class PolicyDecider:
-    """Decides for the plugins as the gateway decides for itself (contract, section 4).
+    """Decides for plugins and relays as the gateway decides for itself (contract, section 4).
 
     :param record: takes down what was permitted and what was refused. A plugin asks once for many requests, so a row
         tells that a requester was permitted to reach a device by itself, not how often it did; once a minute at most.
@@ -93,14 +95,35 @@ class PolicyDecider:
         return True
 
 
-def obedience(enforcement: Enforcement) -> Listener:
-    """Have the plugins obey each change before it returns; to be put into `Policy.listeners`."""
+class Obedient(Protocol):
+    """Those who decide by what they remember of the policy: in-server plugins, relays."""
+
+    async def flush(self, epoch: int, requester: str = "", device: str = "") -> None:
+        """Have them forget what a change touches, and wait until they have.
+
+        :raises NotConfirmed: naming those who have not confirmed it in time.
+        """
+
+
+def obedience(*followers: Obedient) -> Listener:
+    """Have everybody obey each change before it returns; to be put into `Policy.listeners`.
+
+    All are told at once: whoever does not answer keeps nobody else from hearing of the change.
+    """
 
     async def told(change: Change) -> None:
-        try:
-            await enforcement.flush(change.epoch, change.requester, change.device)
-        except NotConfirmed as error:
-            raise NotConfirmed(f"{change.summary} But {error.message}", hint=error.hint) from None
+        outcomes = await asyncio.gather(
+            *(follower.flush(change.epoch, change.requester, change.device) for follower in followers),
+            return_exceptions=True,
+        )
+        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        silent = [error for error in failed if isinstance(error, NotConfirmed)]
+        if len(silent) < len(failed):
+            raise next(error for error in failed if not isinstance(error, NotConfirmed))
+        if silent:
+            message = " And ".join(error.message for error in silent)
+            hint = " ".join(dict.fromkeys(error.hint for error in silent))
+            raise NotConfirmed(f"{change.summary} But {message}", hint=hint)
 
     return told
 

@@ -32,6 +32,9 @@ CLOSING = "stanzagate.closing"
 
 OPEN_PATHS = frozenset({"/healthz", "/openapi.json"})
 """What anybody may read: it tells nothing about the deployment but whether it is up, and its version."""
+RELAY_PATHS = "/v1/relay/"
+"""What only relays need: the role `relay` may nothing else, and the role `read` nothing here."""
+
 STREAMED_PATHS = frozenset({"/v1/devices.csv"})
 """Routes that take a body of any size and never hold it in memory."""
 
@@ -45,6 +48,7 @@ class Role(StrEnum):
 
     ADMIN = "admin"
     READ = "read"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,11 @@ class Access:
             )
         if caller.role is Role.READ and scope["method"] not in READING:
             raise Forbidden(f"{caller.actor} may only read.", hint="Use a token with the role admin.")
+        relays_own = scope["path"].startswith(RELAY_PATHS)
+        if caller.role is Role.RELAY and not relays_own:
+            raise Forbidden(f"{caller.actor} may only use {RELAY_PATHS}.", hint="Use a token with the role admin.")
+        if caller.role is Role.READ and relays_own:
+            raise Forbidden(f"{caller.actor} is no relay.", hint="Use a token with the role relay.")
         length = _header(scope, b"content-length")
         if scope["path"] not in STREAMED_PATHS and length.isdecimal() and int(length) > BODY_LIMIT:
             raise _too_large()
@@ -211,7 +220,8 @@ def token_of(scope: Scope) -> str:
 
 
 def _log(scope: Scope, caller: Caller | None, status: int, seconds: float) -> None:
-    changed = scope["method"] not in READING and caller is not None
+    routine = scope["method"] in READING or scope["path"].startswith(RELAY_PATHS)  # relays say something all the time
+    changed = caller is not None and not routine
     path = scope.get("raw_path", b"").decode("latin-1")  # percent-encoded, so it is one line; never the query
     who = caller.actor if caller is not None else "nobody known"
     log.log(

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from stanzagate.admin import problems
 from stanzagate.admin.problems import Problem
-from stanzagate.admin.routes import access, audit, ca, devices, health, nodes, rules, topics, upkeep, wakes
+from stanzagate.admin.routes import access, audit, ca, devices, health, nodes, relay, rules, topics, upkeep, wakes
 from stanzagate.admin.services import Services
 
 __all__ = ["Services", "create_app"]
@@ -24,6 +24,6 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
-    for part in (health, rules, devices, wakes, audit, upkeep, nodes, ca, topics, access):
+    for part in (health, rules, devices, wakes, audit, upkeep, nodes, ca, topics, access, relay):
         app.include_router(part.router)
     return app

@@ -20,6 +20,7 @@ from component.gate.gateway import Gateway
 from component.gate.policy import Policy
 from component.gate.suggest import Observations
 from grid.controller import Grid
+from stanzagate.admin.relays import Relays
 from stanzagate.backup import Deployment
 
 
@@ -39,6 +40,7 @@ class Services:
     gateway: Gateway
     link: Link
     enforcement: Enforcement
+    relays: Relays
     campaigns: Campaigns
     audit: Audit
     store: Store

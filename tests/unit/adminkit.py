@@ -28,14 +28,15 @@ from component.gate.settings import GateSettings
 from component.gate.suggest import Observations
 from stanzagate import migrations
 from stanzagate.admin.app import create_app
+from stanzagate.admin.relays import Guarded, Relays
 from stanzagate.admin.server import AdminServer
 from stanzagate.admin.services import Services
 from stanzagate.backup import Deployment
 from stanzagate.cli import main
-from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy
+from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy, observe_relays
 from tests.unit.fakeserver import FakeServer, Tasks, running
 
-TOKENS = {"ops": ("ops-secret", "admin"), "dash": ("dash-secret", "read")}
+TOKENS = {"ops": ("ops-secret", "admin"), "dash": ("dash-secret", "read"), "edge": ("edge-secret", "relay")}
 CONFIG = """\
 server: {kind: prosody}
 gate: {jid: gate.test, secret: {file: gate.secret}, guarded_hosts: [cpe.test]}
@@ -88,14 +89,17 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
-    """A service whose gate is attached."""
+async def scene(folder: Path, *, patience: float = 3.0) -> AsyncIterator[Scene]:
+    """A service whose gate is attached.
+
+    :param patience: seconds that a change waits for relays.
+    """
     (folder / "stanzagate.yaml").write_text(CONFIG)
     (folder / "gate.secret").write_text("s3cret\n")
     migrations.upgrade("sqlite:///stanzagate.db", folder)
     with contextlib.closing(Store("sqlite:///stanzagate.db", folder)) as store:
         async with running(FakeServer()) as (server, tasks):
-            services = _services(folder, server, store, tasks)
+            services = _services(folder, server, store, tasks, patience)
             admin = AdminServer(
                 create_app(services), socket=folder / "admin.sock", listen="127.0.0.1:0", tokens=TOKENS
             )
@@ -113,7 +117,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
                 await admin.stop()
 
 
-def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> Services:
+def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks, patience: float) -> Services:
     audit = Audit(store, AuditKey.open(folder / "audit.key", create=True), folder / "audit.head")
     policy = Policy(store, audit, spawn=tasks)
     devices = Devices(policy, Vault.open(folder / "credentials.key", create=True))
@@ -122,21 +126,27 @@ def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> S
         {"jid": "gate.test", "secret": {"env": "X"}, "guarded_hosts": ["cpe.test"]}
     )
     gateway = Gateway(settings, policy, devices, audit, spawn=tasks, observe=observations.observe)
+    decide = PolicyDecider(policy, audit, observe=observations.observe)
     enforcement = Enforcement(
-        settings.guarded_hosts, PolicyDecider(policy, audit, observe=observations.observe), devices.sessions,
-        guard=settings.guard, ttl=settings.decision_ttl, stale=settings.stale_limit,
+        settings.guarded_hosts, decide, devices.sessions, guard=settings.guard, ttl=settings.decision_ttl,
+        stale=settings.stale_limit,
     )  # fmt: skip
+    guarded = Guarded(
+        settings.guarded_hosts, settings.guard, settings.jid, settings.decision_ttl, settings.stale_limit
+    )
+    relays = Relays(decide, guarded, lambda: policy.epoch, patience=patience, heartbeat=0.05)
     link = Link(
         "gate.test", "s3cret", "127.0.0.1", server.port, spawn=tasks, name="gate",
         on_stanza=lambda stanza: enforcement.handle(stanza) or gateway.handle(stanza),
     )  # fmt: skip
     gateway.attach(link)
     enforcement.attach(link)
-    policy.listeners.append(obedience(enforcement))
+    policy.listeners.append(obedience(enforcement, relays))
     metrics = Metrics()
     observe_link(metrics, link)
     observe_gateway(metrics, gateway)
     observe_plugins(metrics, enforcement)
+    observe_relays(metrics, relays)
     observe_policy(metrics, policy, audit)
     return Services(
         policy=policy,
@@ -145,6 +155,7 @@ def _services(folder: Path, server: FakeServer, store: Store, tasks: Tasks) -> S
         gateway=gateway,
         link=link,
         enforcement=enforcement,
+        relays=relays,
         campaigns=Campaigns(store, audit, gateway, members=policy.members, spawn=tasks),
         audit=audit,
         store=store,

@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from component.base.settings import Rate, Secret, parse_duration
 from component.gate.answers import Refusal
 from component.gate.outcome import Outcome
-from stanzagate.admin.routes import access, audit, ca, devices, health, nodes, rules, topics, upkeep, wakes
+from stanzagate.admin.routes import access, audit, ca, devices, health, nodes, relay, rules, topics, upkeep, wakes
 from stanzagate.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_every_answer_of_the_gate_is_documented() -> None:
 
 def test_every_route_of_the_admin_api_is_documented() -> None:
     text = (DOCS / "admin-api.md").read_text()
-    for module in (access, audit, ca, devices, health, nodes, rules, topics, upkeep, wakes):
+    for module in (access, audit, ca, devices, health, nodes, relay, rules, topics, upkeep, wakes):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             path = re.escape(re.sub(r":\w+}", "}", route.path))
