@@ -24,6 +24,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "serve": ("stanzagate.cli.serve", "serve", "Run the services that a configuration names."),
     "check-config": ("stanzagate.cli.serve", "check_config", "Validate a configuration."),
+    "relay": ("stanzagate.cli.relay", "app", "The companion relay: server-to-server streams with named partners."),
     "sandbox": ("stanzagate.cli.sandbox", "app", "A complete local installation to try things with."),
     "init": ("stanzagate.cli.init", "init", "Write a production deployment."),
     "jid": ("stanzagate.cli.jid", "app", "Who may wake which device."),

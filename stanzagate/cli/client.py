@@ -41,10 +41,13 @@ class Client:
     """A connection to the service. Use it as a context.
 
     :param socket: path of the admin socket.
+    :param service: what errors call whoever answers there, and `called` the socket.
     """
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, service: str = "service", called: str = "admin socket") -> None:
         self.socket = socket
+        self._service = service
+        self._called = called
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -118,11 +121,11 @@ class Client:
             raise self._nobody() from None
         except httpx.TimeoutException:
             raise Unreachable(
-                f"The service at {self.socket} does not answer in time.", hint="Its log may say why."
+                f"The {self._service} at {self.socket} does not answer in time.", hint="Its log may say why."
             ) from None
         except httpx.TransportError:
             raise Unreachable(
-                f"The service at {self.socket} stopped in the middle of its answer.",
+                f"The {self._service} at {self.socket} stopped in the middle of its answer.",
                 hint="Look whether what you asked for has happened before you ask again.",
             ) from None
 
@@ -131,20 +134,21 @@ class Client:
             mode = self.socket.stat().st_mode
         except FileNotFoundError:
             return Unreachable(
-                f"There is no admin socket {self.socket}.", hint="Is the service running? Is it another folder?"
+                f"There is no {self._called} {self.socket}.",
+                hint=f"Is the {self._service} running? Is it another folder?",
             )
         except OSError as error:
-            return Unreachable(f"The admin socket {self.socket} cannot be reached: {error.strerror}.")
+            return Unreachable(f"The {self._called} {self.socket} cannot be reached: {error.strerror}.")
         if not stat.S_ISSOCK(mode):
             return Unreachable(
-                f"{self.socket} is not a socket.", hint="Name the service's admin socket, or use --dir."
+                f"{self.socket} is not a socket.", hint=f"Name the {self._service}'s {self._called}, or use --dir."
             )
         if not os.access(self.socket, os.W_OK):
             return Unreachable(
-                f"You may not use the admin socket {self.socket}.",
-                hint="The service's user and group may, and root: use sudo, or join that group.",
+                f"You may not use the {self._called} {self.socket}.",
+                hint=f"The {self._service}'s user and group may, and root: use sudo, or join that group.",
             )
-        return Unreachable(f"Nobody answers at {self.socket}.", hint="Is the service running?")
+        return Unreachable(f"Nobody answers at {self.socket}.", hint=f"Is the {self._service} running?")
 
 
 def lines_of(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -40,7 +40,7 @@ def options(command: Any) -> set[str]:
 # -- what there is ---------------------------------------------------------------------------------------------------
 
 CONTRACT = {
-    "serve", "check-config", "sandbox up", "sandbox down", "init",
+    "serve", "check-config", "relay", "relay status", "sandbox up", "sandbox down", "init",
     "jid allow", "jid deny", "jid remove", "jid list", "jid check", "jid suspend", "jid resume", "jid import",
     "jid export", "jid render", "jid suggest",
     "device add", "device import", "device list", "device show", "device remove", "device export",
@@ -61,12 +61,12 @@ CHANGES = {
     "access permit", "access forbid", "access remove", "ca init", "ca issue", "ca revoke", "ca crl",
 }  # fmt: skip
 OFFLINE = {
-    "serve", "check-config", "sandbox up", "sandbox down", "init", "backup restore",
+    "serve", "check-config", "relay", "sandbox up", "sandbox down", "init", "backup restore",
     "iodef validate", "iodef convert", "iodef show",
 }  # fmt: skip
 NODES = {"publish", "watch"}
 """Commands of a node, which knows nothing of the service."""
-NOTHING_TO_SHOW = {"serve", "jid export", "device export", "iodef convert"}
+NOTHING_TO_SHOW = {"serve", "relay", "jid export", "device export", "iodef convert"}
 
 
 def test_every_command_of_the_contract_is_there() -> None:
@@ -114,6 +114,7 @@ def test_every_command_and_option_is_documented(path: str, command: Any) -> None
         ["device", "add", "d"], ["device", "add", "d", "--jid", "j", "--cr-username", "u"], ["device", "set", "d"],
         ["device", "set", "d", "--group", "g", "--no-groups"], ["audit", "verify", "--head", "x"],
         ["audit", "verify", "--database", "x"], ["audit", "--last", "-1"], ["--nonsense"], ["serve"],
+        ["relay"], ["relay", "nonsense"], ["relay", "status", "x"],
     ],
     ids=" ".join,
 )  # fmt: skip

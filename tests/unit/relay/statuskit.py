@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +23,7 @@ from component.relay.status import (
     StreamStatus,
 )
 from component.relay.wire.policy import Authentication, Bidi, Direction
+from stanzagate.admin.server import AdminServer
 
 NOW = 1_800_000_000.0
 PAIR = PairStatus("isp.test", "partner.test", sends=True, receives=True)
@@ -67,3 +71,19 @@ class Hub:
             "isp.test", "0.1.0", self.time, NOW - 10_000, self.policy, partners, ("isp.test",), ("127.0.0.1:5269",),
             self.unauthenticated, self.draining,
         )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def serving(*servers: AdminServer) -> AsyncIterator[None]:
+    """Servers that answer inside the context."""
+    async with asyncio.TaskGroup() as group:
+        for server in servers:
+            server.open()
+            group.create_task(server.run())
+        for server in servers:
+            await server.ready.wait()
+        try:
+            yield
+        finally:
+            for server in servers:
+                await server.stop()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,25 +29,10 @@ from component.relay.wire.policy import Direction
 from stanzagate.admin.server import AdminServer
 from stanzagate.observe_relay import Observed, observe_relay
 from stanzagate.relaystatus import status_servers
-from tests.unit.relay.statuskit import NOW, PAIR, REASON, Hub, absent, partner
+from tests.unit.relay.statuskit import NOW, PAIR, REASON, Hub, absent, partner, serving
 
 ONLY_SENDS = replace(PAIR, receives=False)
 ONLY_RECEIVES = replace(PAIR, sends=False)
-
-
-@contextlib.asynccontextmanager
-async def serving(*servers: AdminServer) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        for server in servers:
-            server.open()
-            group.create_task(server.run())
-        for server in servers:
-            await server.ready.wait()
-        try:
-            yield
-        finally:
-            for server in servers:
-                await server.stop()
 
 
 def at(socket: Path) -> httpx.AsyncClient:
