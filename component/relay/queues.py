@@ -59,20 +59,17 @@ class StanzaQueue:
         """When the oldest will have waited too long."""
         return self._waiting[0].since + self.limits.seconds if self._waiting else None
 
-    def add(self, raw: bytes, stanza: Stanza | None, now: float, used: Unconfirmed | None = None) -> bool:
+    def add(self, raw: bytes, stanza: Stanza | None, now: float) -> bool:
         """Let a stanza wait.
 
         :param now: seconds.
-        :param used: what counts to the same limits.
         :returns: False when there is no room.
         """
-        count, size = len(self._waiting), self.size + len(raw)
-        if used is not None:
-            count, size = count + used.count, size + used.size
-        if count >= self.limits.stanzas or size > self.limits.bytes:
+        size = self.size + len(raw)
+        if len(self._waiting) >= self.limits.stanzas or size > self.limits.bytes:
             return False
         self._waiting.append(Queued(raw, stanza, now))
-        self.size += len(raw)
+        self.size = size
         return True
 
     def take(self, most: int) -> list[Queued]:

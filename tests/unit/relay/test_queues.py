@@ -39,16 +39,6 @@ def test_bytes_are_bounded_like_stanzas() -> None:
     assert queue.add(b"x" * 4, None, 0.0)
 
 
-def test_what_is_not_confirmed_counts_to_the_same_limits() -> None:
-    queue, written = StanzaQueue(QueueLimits(stanzas=3, bytes=10)), Unconfirmed()
-    written.add([queued(b"1234"), queued(b"1234")], 8)
-    assert queue.add(b"12", None, 0.0, written)
-    assert not queue.add(b"1", None, 0.0, written)
-    written.clear()
-    assert queue.add(b"12345678", None, 0.0, written)
-    assert not queue.add(b"1", None, 0.0, written)
-
-
 def test_what_waits_too_long_is_handed_back() -> None:
     queue = StanzaQueue(QueueLimits(seconds=60))
     assert queue.deadline is None
