@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from component.relay.counters import RefusalKind
 from component.relay.wire.pairs import Pair
 from component.relay.wire.policy import Authentication
 from component.relay.wire.stanza import Stanza
@@ -97,15 +98,22 @@ class PairAuthorized:
 class PairRefused:
     """A pair was not authorized.
 
+    :ivar kind: why, in one word.
+    :ivar reason: why, in one sentence for the administrator.
     :ivar by_us: whether we refused the peer; else the peer refused us.
-    :ivar reason: one sentence for the administrator.
     :ivar final: no other way of authentication on this stream is left for the pair.
     """
 
     pair: Pair
-    by_us: bool
+    kind: RefusalKind
     reason: str
+    by_us: bool
     final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyToAsk:
+    """The stream has been opened to ask whether dialback keys are genuine, and is ready for `verify`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,7 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The stream carries nothing any more; it comes once.
+    """Nothing can be sent any more; it comes once. After an orderly end of ours stanzas may still come in.
 
     :ivar condition: stream error (RFC 6120 §4.9.3), empty for an orderly end.
     :ivar by_us: whether we ended it.
@@ -139,7 +147,18 @@ class StreamEnded:
     by_us: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StreamGone:
+    """Nothing will come any more either; the last event of a stream.
+
+    :ivar unacknowledged: tokens of what was sent and not acknowledged, in order; only on streams that acknowledge
+        (XEP-0198). It may have been delivered.
+    """
+
+    unacknowledged: tuple[object, ...] = ()
+
+
 Output = (
     SendBytes | StartTls | CloseConnection | PassThrough | VerifyKey | KeyVerified | PairAuthorized | PairRefused
-    | StanzaReceived | Noticed | StreamEnded
+    | ReadyToAsk | StanzaReceived | Noticed | StreamEnded | StreamGone
 )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Opening connections to partners: for stanzas, and to ask whether dialback keys are genuine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from component.base.errors import StanzagateError
+from component.relay.counters import RefusalKind
+from component.relay.lanes import DialFailed, Undeliverable
+from component.relay.peers import Peer
+from component.relay.wire.events import KeyVerified, Outcome, VerifyKey
+from component.relay.wire.pairs import Pair
+from component.relay.wire.policy import PartnerPolicy
+from component.relay.wire.s2s_out import Purpose
+
+log = logging.getLogger(__name__)
+
+NOWHERE = Undeliverable("cancel", "remote-server-not-found", "The other server is not known to DNS.")
+UNACCEPTED = Undeliverable(
+    "cancel", "remote-server-not-found", "No stream with the other server could be negotiated."
+)
+
+_PERMANENT = frozenset(
+    {RefusalKind.CERTIFICATE, RefusalKind.AUTHENTICATION, RefusalKind.BIDI, RefusalKind.DIRECTION, RefusalKind.TLS}
+)
+CALL_BACKS = 20
+"""So many keys are asked about at the same time; more wait."""
+
+
+class Target(Protocol):
+    """Where a partner can be reached (`component.relay.net.resolve`)."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def direct_tls(self) -> bool: ...
+
+
+Resolve = Callable[[str], Awaitable[Sequence[Target]]]
+"""Where a partner can be reached, best first; raises StanzagateError when that cannot be found out."""
+
+Open = Callable[[Target, Pair, PartnerPolicy, Purpose], Awaitable[Peer]]
+"""A TCP connection with a stream that has begun; raises OSError or TimeoutError."""
+
+
+class NoService(StanzagateError):
+    """The partner's domain says that there is no such service, or does not exist."""
+
+
+class Dialler:
+    """Opens connections.
+
+    :param policy_of: what is wanted of a partner.
+    :param no_service: exceptions of `resolve` after which trying again soon is no use.
+    """
+
+    def __init__(
+        self,
+        resolve: Resolve,
+        open_: Open,
+        *,
+        no_service: tuple[type[Exception], ...],
+        spawn: Callable[[str, Coroutine[Any, Any, None]], object],
+        clock: Callable[[], float],
+    ) -> None:
+        self._resolve = resolve
+        self._open = open_
+        self._no_service = no_service
+        self._spawn = spawn
+        self._clock = clock
+        self._asking = asyncio.Semaphore(CALL_BACKS)
+        self._answers: dict[tuple[Peer, Pair, str], asyncio.Future[KeyVerified]] = {}
+
+    async def dial(self, pair: Pair, policy: PartnerPolicy, purpose: Purpose = Purpose.STANZAS) -> Peer:
+        """Try every target until a stream comes to something.
+
+        :raises DialFailed: none did; the reason names the last one.
+        """
+        failed = DialFailed(RefusalKind.RESOLUTION, f"DNS knows no server for {policy.domain}.", permanent=True)
+        for target in await self._targets(policy.domain):
+            where = f"{target.host}:{target.port}"
+            try:
+                peer = await self._open(target, pair, policy, purpose)
+            except (OSError, TimeoutError) as error:
+                text = error.strerror if isinstance(error, OSError) and error.strerror else "no answer in time"
+                reason = f"{policy.domain} cannot be reached at {where}: {text}."
+                failed = DialFailed(RefusalKind.UNREACHABLE, reason, permanent=False)
+                continue
+            if await asyncio.shield(peer.settled):
+                return peer
+            failed = _why(peer, policy, where)
+        raise failed
+
+    async def _targets(self, domain: str) -> Sequence[Target]:
+        try:
+            return await self._resolve(domain)
+        except self._no_service as error:
+            raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=True, error=NOWHERE) from None
+        except StanzagateError as error:
+            raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=False) from None
+
+    # Call backs
+
+    def ask_about(self, question: VerifyKey, policy: PartnerPolicy, asker: Peer) -> None:
+        """Ask the authoritative server of the remote domain about a key, and tell the stream that wants to know."""
+        self._spawn(f"relay.verify {question.pair.remote}", self._call_back(question, policy, asker))
+
+    async def _call_back(self, question: VerifyKey, policy: PartnerPolicy, asker: Peer) -> None:
+        pair, stream_id = question.pair, question.stream_id
+        try:
+            async with self._asking:
+                answer = await self._asked(question, policy)
+        except DialFailed as failure:
+            condition = (
+                "remote-server-not-found" if failure.kind is RefusalKind.RESOLUTION else "remote-connection-failed"
+            )
+            log.warning("a key of %s could not be verified: %s", pair.remote, failure.reason)
+            answer = KeyVerified(pair, stream_id, Outcome.ERROR, condition)
+        asker.connection.do(asker.stream.verified(answer, self._clock()))
+
+    async def _asked(self, question: VerifyKey, policy: PartnerPolicy) -> KeyVerified:
+        pair, stream_id = question.pair, question.stream_id
+        peer = await self.dial(pair, policy, Purpose.VERIFY)
+        future: asyncio.Future[KeyVerified] = asyncio.get_running_loop().create_future()
+        self._answers[peer, pair, stream_id] = future
+        try:
+            peer.connection.do(peer.stream.verify(pair, stream_id, question.key, self._clock()))
+            return await future
+        finally:
+            del self._answers[peer, pair, stream_id]
+            peer.close("", "The key was asked about.", self._clock())
+
+    def answered(self, peer: Peer, answer: KeyVerified) -> None:
+        """What the authoritative server has said on a stream of ours."""
+        future = self._answers.get((peer, answer.pair, answer.stream_id))
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+
+def _why(peer: Peer, policy: PartnerPolicy, where: str) -> DialFailed:
+    """Why a stream came to nothing."""
+    refusal = peer.refusal
+    if refusal is None:
+        reason = f"The stream to {policy.domain} at {where} ended before anything was authorized: {peer.ended}"
+        return DialFailed(RefusalKind.PROTOCOL, reason, permanent=False)
+    permanent = refusal.kind in _PERMANENT
+    return DialFailed(refusal.kind, f"{refusal.reason} (at {where})", permanent=permanent, error=UNACCEPTED)

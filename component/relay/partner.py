@@ -1,0 +1,189 @@
+"""One partner: its attachment to the local server, the lanes that lead to it, and what is counted and shown of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from component.relay.border import Border, Drop, Forward, Hold, Refuse, Verdict
+from component.relay.counters import PartnerCounters, count
+from component.relay.lanes import FULL, Lane, Surroundings, Tools, Undeliverable
+from component.relay.net.attachment import Attachment
+from component.relay.peers import Peer
+from component.relay.queues import Queued, QueueLimits
+from component.relay.status import PartnerStatus, QueueStatus, Refusal
+from component.relay.wire.pairs import Pair
+from component.relay.wire.policy import PartnerPolicy
+from component.relay.wire.serial import bounce
+from component.relay.wire.stanza import Stanza
+
+log = logging.getLogger(__name__)
+
+GONE = Undeliverable("cancel", "remote-server-not-found", "This domain is no partner any more.")
+UNCERTAIN = Undeliverable("wait", "remote-server-timeout", "The connection broke; whether this arrived is not known.")
+
+
+class Partner:
+    """What the relay has of one partner.
+
+    :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None since a pair was authorized.
+    :ivar peers: connections with a pair of the partner.
+    """
+
+    def __init__(
+        self,
+        policy: PartnerPolicy,
+        attachment: Attachment,
+        counters: PartnerCounters,
+        border: Border,
+        limits: QueueLimits,
+        around: Surroundings,
+        tools: Tools,
+    ) -> None:
+        self.policy = policy
+        self.domain = policy.domain
+        self.attachment = attachment
+        self.counters = counters
+        self.lanes: dict[str, Lane] = {}
+        self.peers: set[Peer] = set()
+        self.last_refusal: Refusal | None = None
+        self._border = border
+        self._limits = limits
+        self._around = around
+        self._tools = tools
+        self._pressed = False
+
+    # From the partner to us
+
+    def inbound(self, stanza: Stanza) -> None:
+        """Take a stanza of an authorized pair from the partner."""
+        counters = self.counters
+        counters.received += 1
+        counters.received_bytes += len(stanza.raw)
+        verdict = self._border.inbound(stanza, self.domain)
+        if type(verdict) is Forward:
+            self.attachment.send(verdict.raw, stanza)
+        elif type(verdict) is not Hold:
+            self.release(stanza, verdict)
+
+    def release(self, stanza: Stanza, verdict: Verdict) -> None:
+        """Do what the border says with a stanza of the partner's."""
+        if isinstance(verdict, Forward):
+            self.attachment.send(verdict.raw, stanza)
+        elif isinstance(verdict, Refuse):
+            count(self.counters.refused, verdict.condition)
+            self.answer(stanza, Undeliverable(*verdict))
+        elif isinstance(verdict, Drop):
+            count(self.counters.dropped, verdict.why)
+
+    def answer(self, stanza: Stanza, why: Undeliverable) -> None:
+        """Send an error to a sender at the partner's, if one is due."""
+        raw = bounce(stanza, why.type, why.condition, why.text)
+        if raw is not None:
+            self._send(stanza.recipient_domain, raw, None)
+
+    def not_taken(self, returned: Iterable[Queued], uncertain: bool) -> None:
+        """The local server has not (certainly) taken these stanzas: tell their senders."""
+        for one in returned:
+            if one.stanza is not None and one.stanza.recipient_domain != self.domain:
+                count(self.counters.bounced, "partner")
+                self.answer(one.stanza, UNCERTAIN if uncertain else FULL)
+            else:
+                count(self.counters.dropped, "answer-not-delivered")
+
+    def pressed(self, under_pressure: bool) -> None:
+        """The local server takes no more for now, or does again: so we read no more from the partner, or do again."""
+        self._pressed = under_pressure
+        for peer in self.peers:
+            if under_pressure:
+                peer.connection.hold()
+            else:
+                peer.connection.resume()
+
+    # From us to the partner
+
+    def outbound(self, stanza: Stanza) -> None:
+        """Take a stanza from the local server; its sender is in one of our domains."""
+        verdict = self._border.outbound(stanza, self.domain)
+        if isinstance(verdict, Refuse):
+            count(self.counters.refused, verdict.condition)
+            self.tell_local(stanza, Undeliverable(*verdict))
+        else:
+            self._send(stanza.sender_domain, verdict.raw, stanza)
+
+    def _send(self, local: str, raw: bytes, stanza: Stanza | None) -> None:
+        self.counters.sent += 1
+        self.counters.sent_bytes += len(raw)
+        self.lane(local).send(raw, stanza)
+
+    def returned(self, returned: Iterable[Queued], why: Undeliverable) -> None:
+        """Tell the local senders of stanzas that did not reach the partner."""
+        for one in returned:
+            self.counters.sent -= 1
+            self.counters.sent_bytes -= len(one.raw)
+            if one.stanza is None:
+                count(self.counters.dropped, "answer-not-delivered")
+            else:
+                count(self.counters.bounced, "local")
+                self.tell_local(one.stanza, why)
+
+    def unacknowledged(self, tokens: Iterable[object]) -> None:
+        """A stream broke before the partner had acknowledged these stanzas."""
+        for token in tokens:
+            if isinstance(token, Stanza):
+                count(self.counters.bounced, "local")
+                self.tell_local(token, UNCERTAIN)
+
+    def tell_local(self, stanza: Stanza, why: Undeliverable) -> None:
+        """Send an error to a sender at our side, in the name of whom he wrote to."""
+        raw = bounce(stanza, why.type, why.condition, why.text)
+        if raw is not None:
+            self.attachment.send(raw, None)
+
+    def lane(self, local: str) -> Lane:
+        """The lane from a local domain."""
+        lane = self.lanes.get(local)
+        if lane is None:
+            pair = Pair(local, self.domain)
+            lane = self.lanes[local] = Lane(pair, self.policy, self._limits, self._around, self._tools)
+        return lane
+
+    # Connections
+
+    def joined(self, peer: Peer) -> None:
+        """A pair of the partner was authorized on a connection."""
+        self.peers.add(peer)
+        self.last_refusal = None
+        if self._pressed:
+            peer.connection.hold()
+
+    def left(self, peer: Peer) -> None:
+        """A connection has ended."""
+        self.peers.discard(peer)
+
+    def close(self, why: Undeliverable = GONE) -> None:
+        """Hand back what waits for the partner."""
+        for lane in self.lanes.values():
+            lane.close(why)
+
+    def status(self, now: float) -> PartnerStatus:
+        """What is shown.
+
+        :param now: monotonic seconds.
+        """
+        streams = sorted(self.peers, key=lambda peer: peer.since)
+        attempts = [lane.next_attempt for lane in self.lanes.values() if lane.next_attempt is not None]
+        queues = tuple(
+            QueueStatus(
+                local, self.domain, len(lane.queue), lane.queue.size,
+                now - ((lane.queue.deadline or now) - lane.queue.limits.seconds),
+            )
+            for local, lane in sorted(self.lanes.items())
+            if lane.queue
+        )  # fmt: skip
+        pairs = tuple(pair for peer in streams for pair in peer.pairs() if pair.remote == self.domain)
+        return PartnerStatus(
+            self.domain, self.policy.direction, self.policy.bidi, self.attachment.status(),
+            tuple(peer.status(now) for peer in streams), pairs, queues, self.counters.copy(),
+            self.last_refusal, min(attempts, default=None),
+        )  # fmt: skip

@@ -1,0 +1,308 @@
+"""The relay: partners, connections, and the order of things.
+
+A stanza from a partner: stream (is its pair authorized?) → border (may it pass?) → attachment of the partner's domain.
+A stanza to a partner: attachment → border → lane (is there a route, or what must be done for one?) → stream.
+Routes come from authorized pairs alone, and only here do streams and routes meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from component.relay.border import Border, Verdict
+from component.relay.counters import RefusalKind, RelayCounters, Role, count
+from component.relay.dialling import Dialler
+from component.relay.lanes import Tools, Undeliverable
+from component.relay.partner import Partner
+from component.relay.peers import Connection, Peer
+from component.relay.queues import Queued
+from component.relay.status import Refusal
+from component.relay.wire.events import (
+    KeyVerified,
+    Noticed,
+    Outcome,
+    Output,
+    PairAuthorized,
+    PairRefused,
+    ReadyToAsk,
+    StanzaReceived,
+    StreamEnded,
+    StreamGone,
+    VerifyKey,
+)
+from component.relay.wire.pairs import Pair, Routes
+from component.relay.wire.policy import Federation
+from component.relay.wire.s2s_out import Purpose
+from component.relay.wire.stanza import Stanza
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+"""Seconds between two looks for what has waited too long."""
+
+
+class Reports(Protocol):
+    """The audit record, as the relay writes to it (`component.relay.reports`)."""
+
+    def authorized(self, pair: Pair, detail: dict[str, str | bool]) -> None:
+        """A pair was authorized on a stream."""
+
+    def refused(self, subject: str, detail: dict[str, str | bool]) -> None:
+        """A stream or a pair was refused."""
+
+
+class Relay:
+    """All partners and all connections.
+
+    :param federation: our side of all streams; `federation` can be replaced at any time.
+    :param new_id: draws an id for people to tell connections apart.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        border: Border,
+        counters: RelayCounters,
+        reports: Reports,
+        tools: Tools,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.federation = federation
+        self.border = border
+        self.counters = counters
+        self.partners: dict[str, Partner] = {}
+        self.routes: Routes[Peer] = Routes()
+        self.peers: dict[Connection, Peer] = {}
+        self.dialler: Dialler
+        self.draining = False
+        self._reports = reports
+        self._tools = tools
+        self._new_id = new_id
+
+    # Connections
+
+    def connected(self, connection: Connection, role: Role, purpose: Purpose = Purpose.STANZAS) -> Peer:
+        """A connection has been made."""
+        tools = self._tools
+        peer = Peer(connection, role, self._new_id(), tools.wall(), tools.clock(), purpose)
+        self.peers[connection] = peer
+        return peer
+
+    def closed(self, connection: Connection) -> None:
+        """A connection has ended; its stream has said so before."""
+        peer = self.peers.pop(connection, None)
+        if peer is not None:
+            self._forget(peer)
+
+    def happened(self, connection: Connection, output: Output) -> None:
+        """Take an event of a connection's stream."""
+        peer = self.peers.get(connection)
+        if peer is None:
+            return
+        match output:
+            case StanzaReceived(stanza):
+                self._inbound(peer, stanza)
+            case PairAuthorized():
+                self._authorized(peer, output)
+            case PairRefused():
+                self._refused(peer, output)
+            case VerifyKey():
+                self._key_in_question(peer, output)
+            case KeyVerified():
+                self.dialler.answered(peer, output)
+            case ReadyToAsk():
+                peer.settle(True)
+            case Noticed(kind, text):
+                self._noticed(peer, kind, text)
+            case StreamEnded():
+                self._ended(peer, output)
+            case StreamGone(tokens):
+                self._unacknowledged(tokens)
+
+    def writable(self, connection: Connection) -> None:
+        """A connection takes more again."""
+        peer = self.peers.get(connection)
+        if peer is not None:
+            self._flush(peer)
+
+    # Stanzas
+
+    def _inbound(self, peer: Peer, stanza: Stanza) -> None:
+        peer.received += 1
+        peer.last = self._tools.clock()
+        partner = self.partners.get(stanza.sender_domain)
+        if partner is not None:
+            partner.inbound(stanza)
+
+    def outbound(self, domain: str, stanza: Stanza) -> None:
+        """Take a stanza that the local server has handed to the attachment of a partner's domain.
+
+        Only our own domains may send: anybody can open a stream to the local server and write to an attached domain.
+        """
+        partner = self.partners.get(domain)
+        if partner is None:
+            return
+        if stanza.recipient_domain != domain or stanza.sender_domain not in self.federation.domains:
+            count(partner.counters.dropped, "foreign-sender")
+            return
+        if self.draining:
+            partner.tell_local(stanza, Undeliverable("wait", "remote-server-timeout", "The relay is restarting."))
+            return
+        partner.outbound(stanza)
+
+    def released(self, stanza: Stanza, verdict: Verdict) -> None:
+        """The border has decided on a stanza that it held."""
+        partner = self.partners.get(stanza.sender_domain)
+        if partner is not None:
+            partner.release(stanza, verdict)
+
+    def returned(self, pair: Pair, returned: list[Queued], why: Undeliverable) -> None:
+        """Tell the senders of stanzas that were not delivered."""
+        partner = self.partners.get(pair.remote)
+        if partner is not None:
+            partner.returned(returned, why)
+
+    def _unacknowledged(self, tokens: Iterable[object]) -> None:
+        for token in tokens:
+            partner = self.partners.get(token.recipient_domain) if isinstance(token, Stanza) else None
+            if partner is not None:
+                partner.unacknowledged((token,))
+
+    # Pairs and routes
+
+    def streams_to(self, remote: str) -> list[Peer]:
+        """Streams on which a pair with this remote domain may be sent for."""
+        return [peer for peer in self.peers.values() if any(pair.remote == remote for pair in peer.stream.sends)]
+
+    async def dial(self, pair: Pair) -> Peer:
+        """Open a connection on which we may send for a pair.
+
+        :raises DialFailed: that was not possible.
+        """
+        return await self.dialler.dial(pair, self.federation.partners[pair.remote])
+
+    def _authorized(self, peer: Peer, event: PairAuthorized) -> None:
+        pair = event.pair
+        partner = self.partners.get(pair.remote)
+        if partner is None:
+            return
+        if event.authentication not in peer.ways:
+            peer.ways.append(event.authentication)
+        if not peer.settled.done():
+            count(partner.counters.connections, peer.role)
+        partner.joined(peer)
+        peer.settle(True)
+        log.info(
+            "%s: %s authorized by %s on the %s stream %s at %s (%s%s)", pair.remote, pair, event.authentication,
+            peer.role, peer.id, peer.connection.address, peer.connection.tls_version or "no TLS",
+            ", bidi" if peer.stream.bidi else "",
+        )  # fmt: skip
+        self._reports.authorized(pair, self._detail(peer) | {
+            "authentication": str(event.authentication), "bidi": peer.stream.bidi,
+            "sends": event.sends, "receives": event.receives,
+        })  # fmt: skip
+        if event.sends and self.routes.add(pair, peer):
+            partner.lane(pair.local).routed()
+
+    def _refused(self, peer: Peer, event: PairRefused) -> None:
+        peer.refusal = event
+        pair = event.pair
+        partner = self.partners.get(pair.remote)
+        if partner is not None and pair.local in partner.lanes:
+            partner.lanes[pair.local].stir()
+        if peer.role is Role.OUTGOING and not peer.settled.done() and event.final:
+            return  # whoever dials tells it, with the address that was tried
+        self.refused(pair, event.kind, event.reason, peer=peer, by_us=event.by_us)
+
+    def refused(
+        self, pair: Pair, kind: RefusalKind, reason: str, *, peer: Peer | None = None, by_us: bool = False
+    ) -> None:
+        """Note why an attempt came to nothing."""
+        partner = self.partners.get(pair.remote)
+        address = peer.connection.address if peer is not None else ""
+        if partner is None:
+            self._stranger(kind, reason, address)
+            return
+        count(partner.counters.refusals, kind)
+        before = partner.last_refusal
+        partner.last_refusal = Refusal(self._tools.wall(), kind, reason, by_us, pair.local, address)
+        if before is None or before.reason != reason:  # a partner that tries again and again fills no log
+            log.warning("%s: not connected: %s%s", pair.remote, reason, f" ({address})" if address else "")
+        detail: dict[str, str | bool] = {"kind": str(kind), "reason": reason, "by_us": by_us, "address": address}
+        self._reports.refused(str(pair), detail)
+
+    def _stranger(self, kind: RefusalKind, reason: str, address: str) -> None:
+        count(self.counters.strangers, kind)
+        log.info("a stranger at %s was refused: %s", address, reason)
+        self._reports.refused(
+            "stranger", {"kind": str(kind), "reason": reason, "address": address.rpartition(":")[0]}
+        )
+
+    def _noticed(self, peer: Peer, kind: str, text: str) -> None:
+        partner = self.partners.get(peer.stream.remote) if peer.stream.authenticated else None
+        count((partner.counters if partner is not None else self.counters).noticed, kind)
+        log.info("stream %s at %s: %s", peer.id, peer.connection.address, text)
+
+    def _key_in_question(self, peer: Peer, question: VerifyKey) -> None:
+        policy = self.federation.partners.get(question.pair.remote)
+        if policy is None:
+            answer = KeyVerified(question.pair, question.stream_id, Outcome.ERROR, "policy-violation")
+            peer.connection.do(peer.stream.verified(answer, self._tools.clock()))
+        else:
+            self.dialler.ask_about(question, policy, peer)
+
+    # Ends
+
+    def _ended(self, peer: Peer, event: StreamEnded) -> None:
+        peer.ended = event.text or event.condition or "it was closed"
+        settled = peer.settled.done()
+        peer.settle(False)
+        partner = self.partners.get(peer.stream.remote)
+        if event.condition and (settled or peer.role is Role.INCOMING) and peer.refusal is None:
+            reason = f"{'We' if event.by_us else 'It'} ended the stream: {event.condition} ({event.text})."
+            pair = Pair(peer.stream.local, peer.stream.remote)
+            self.refused(pair, RefusalKind.PROTOCOL, reason, peer=peer, by_us=event.by_us)
+        elif settled and partner is not None:
+            log.info("%s: stream %s ended: %s", partner.domain, peer.id, peer.ended)
+        self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        """Take the routes from a stream on which nothing can be sent any more."""
+        peer.settle(False)
+        for pair in self.routes.remove_stream(peer):
+            partner = self.partners.get(pair.remote)
+            if partner is None:
+                continue
+            for other in self.streams_to(pair.remote):
+                if pair in other.stream.sends and self.routes.add(pair, other):
+                    partner.lane(pair.local).routed()
+                    break
+            else:
+                partner.lane(pair.local).unrouted()
+        for partner in self.partners.values():
+            partner.left(peer)
+
+    def _flush(self, peer: Peer) -> None:
+        for pair in self.routes.pairs_of(peer):
+            partner = self.partners.get(pair.remote)
+            if partner is not None and pair.local in partner.lanes:
+                partner.lanes[pair.local].flush()
+
+    async def run(self) -> None:
+        """Look from time to time for what has waited too long."""
+        while True:
+            await asyncio.sleep(TICK)
+            for partner in self.partners.values():
+                for lane in partner.lanes.values():
+                    lane.expire()
+
+    @staticmethod
+    def _detail(peer: Peer) -> dict[str, str | bool]:
+        connection = peer.connection
+        return {
+            "role": str(peer.role), "address": connection.address, "tls": connection.tls_version,
+            "cipher": connection.cipher, "fingerprint": connection.fingerprint,
+        }  # fmt: skip
