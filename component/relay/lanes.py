@@ -164,7 +164,7 @@ class Lane:
             self._see_to_it()
 
     def stir(self) -> None:
-        """Something has changed that may help: what was asked on a stream was refused, or the configuration is new."""
+        """Something has changed: what was asked on a stream was refused, or the configuration is new."""
         self._stirred.set()
 
     def forgive(self) -> None:

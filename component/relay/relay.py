@@ -1,7 +1,7 @@
 """The relay: partners, connections, and the order of things.
 
-A stanza from a partner: stream (is its pair authorized?) → border (may it pass?) → attachment of the partner's domain.
-A stanza to a partner: attachment → border → lane (is there a route, or what must be done for one?) → stream.
+A stanza from a partner: stream (is its pair authorized?) → border (may it pass?) → attachment of the partner's
+domain. A stanza to a partner: attachment → border → lane (is there a route, or what must be done for one?) → stream.
 Routes come from authorized pairs alone, and only here do streams and routes meet.
 """
 

@@ -46,7 +46,7 @@ class PartnerPolicy:
     :ivar verify_certificate: an unverified certificate is not enough, whatever dialback says.
     :ivar early_bidi: bidi is offered before TLS, too (XEP-0288 §2.1).
     :ivar offer_legacy_bidi: the request's namespace is offered among the features, too.
-        COMPAT: ejabberd 24.10–26.04 looks for it there.
+        COMPAT: ejabberd 24.10 to 26.04 looks for it there.
     """
 
     domain: str

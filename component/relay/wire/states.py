@@ -9,9 +9,9 @@ connection is the initiator; the other one is the receiver. We are either: `OUTG
 table must not happen at that moment: the stream ends with the stream error that `VIOLATIONS` names for the input, and
 nothing more is taken from the peer.
 
-**Three questions, three answers.** The state says only how far the *negotiation* has come. Whose stanzas may travel is
-said by two sets of pairs that every stream has, `sends` and `receives`, and by nothing else: no route follows from a
-stream header. A pair gets into the sets by exactly one of these steps:
+**Three questions, three answers.** The state says only how far the *negotiation* has come. Whose stanzas may travel
+is said by two sets of pairs that every stream has, `sends` and `receives`, and by nothing else: no route follows from
+a stream header. A pair gets into the sets by exactly one of these steps:
 
 * SASL EXTERNAL (XEP-0178) authorizes (the stream's `to`, the stream's `from`) from the initiator to the receiver.
 * A dialback request (XEP-0220) that was verified authorizes its own pair, in its own direction. There may be many on
@@ -21,17 +21,17 @@ stream header. A pair gets into the sets by exactly one of these steps:
   too late.
 
 And whether the peer's certificate proves a domain is asked of the `PeerIdentity` that TLS left behind, once for every
-domain: EXTERNAL is offered only when it does; a dialback request whose sender it proves needs no call back (XEP-0344);
-and an initiator goes on only when it proves the target, unless the configuration says otherwise.
+domain: EXTERNAL is offered only when it does; a dialback request whose sender it proves needs no call back
+(XEP-0344); and an initiator goes on only when it proves the target, unless the configuration says otherwise.
 
 **The receiver** reads a header, answers with its own and with features. In the clear it offers STARTTLS alone, and
 takes nothing else. Behind TLS it takes `<bidi/>`, SASL and dialback, and is `OPEN` with the first authorized pair.
 Before that it sends no stanza and takes none.
 
-**The initiator** sends its header, insists on STARTTLS, then on the certificate, asks for bidi when it is offered, and
-then authenticates in the order of preference that the configuration gives. A stream that only asks whether dialback
-keys are genuine (it carries `db:verify`, and never a stanza) stays in `VERIFYING`: a key is never asked about on the
-stream on which it came.
+**The initiator** sends its header, insists on STARTTLS, then on the certificate, asks for bidi when it is offered,
+and then authenticates in the order of preference that the configuration gives. A stream that only asks whether
+dialback keys are genuine (it carries `db:verify`, and never a stanza) stays in `VERIFYING`: a key is never asked
+about on the stream on which it came.
 
 **Dialback answers** count only when they were asked for: a ledger holds what is outstanding, and an answer takes its
 entry out. Under bidi requests and answers flow both ways, so both machines share that part (`dialback_part.py`).
@@ -165,7 +165,7 @@ OUTGOING: Table = {
     **_CLOSING,
     **_ends(_LIVE),
 }
-"""The initiator. `SUCCESS` and `FAILURE` are those that we are sent; `FAILURE` of dialback is an answer of type error."""
+"""The initiator. `SUCCESS` and `FAILURE` are those that we are sent; `FAILURE` of dialback is any answer but `valid`."""
 
 VIOLATIONS: Mapping[Input, str] = {
     Input.STANZA: "not-authorized",
@@ -175,7 +175,7 @@ VIOLATIONS: Mapping[Input, str] = {
     Input.BIDI: "policy-violation",
     Input.HEADER: "bad-format",
 }
-"""The stream error (RFC 6120 §4.9.3) for an input that has no step; every other one is ``unsupported-stanza-type``."""
+"""The stream error (RFC 6120 §4.9.3) for an input that has no step; for others, ``unsupported-stanza-type``."""
 
 
 def violation(happened: Input) -> str:
