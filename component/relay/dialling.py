@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from component.base.errors import StanzagateError
+from component.base.errors import StanzaErrorInfo, StanzagateError
 from component.relay.counters import RefusalKind
-from component.relay.lanes import DialFailed, Undeliverable
+from component.relay.lanes import DialFailed
 from component.relay.peers import Peer
 from component.relay.wire.events import KeyVerified, Outcome, VerifyKey
 from component.relay.wire.pairs import Pair
@@ -18,8 +18,8 @@ from component.relay.wire.s2s_out import Purpose
 
 log = logging.getLogger(__name__)
 
-NOWHERE = Undeliverable("cancel", "remote-server-not-found", "The other server is not known to DNS.")
-UNACCEPTED = Undeliverable(
+NOWHERE = StanzaErrorInfo("cancel", "remote-server-not-found", "The other server is not known to DNS.")
+UNACCEPTED = StanzaErrorInfo(
     "cancel", "remote-server-not-found", "No stream with the other server could be negotiated."
 )
 

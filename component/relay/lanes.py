@@ -12,8 +12,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from component.base.errors import StanzaErrorInfo
 from component.relay.counters import RefusalKind
 from component.relay.peers import Peer
 from component.relay.queues import Queued, QueueLimits, StanzaQueue
@@ -34,16 +35,8 @@ BARRED_SECONDS = 15.0
 """So long nothing is tried after a partner refused us, or we it: somebody must mend something first."""
 
 
-class Undeliverable(NamedTuple):
-    """Why stanzas come back: an error of RFC 6120 §8.3.3."""
-
-    type: str
-    condition: str
-    text: str = ""
-
-
-FULL = Undeliverable("wait", "resource-constraint", "Too much waits for this domain.")
-LATE = Undeliverable("wait", "remote-server-timeout", "The other server could not be reached in time.")
+FULL = StanzaErrorInfo("wait", "resource-constraint", "Too much waits for this domain.")
+LATE = StanzaErrorInfo("wait", "remote-server-timeout", "The other server could not be reached in time.")
 
 
 class DialFailed(Exception):
@@ -52,7 +45,7 @@ class DialFailed(Exception):
     :ivar permanent: trying again soon is no use.
     """
 
-    def __init__(self, kind: RefusalKind, reason: str, *, permanent: bool, error: Undeliverable = LATE) -> None:
+    def __init__(self, kind: RefusalKind, reason: str, *, permanent: bool, error: StanzaErrorInfo = LATE) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
@@ -71,11 +64,14 @@ class Surroundings(Protocol):
         :raises DialFailed: that was not possible.
         """
 
-    def returned(self, pair: Pair, returned: list[Queued], why: Undeliverable) -> None:
+    def returned(self, pair: Pair, returned: list[Queued], why: StanzaErrorInfo) -> None:
         """Tell the senders of stanzas that were not delivered."""
 
     def refused(self, pair: Pair, kind: RefusalKind, reason: str) -> None:
         """Note why an attempt came to nothing."""
+
+    def outbound(self, domain: str, stanza: Stanza) -> None:
+        """Take a stanza that the local server has handed to the attachment of a partner's domain."""
 
     def streams_to(self, remote: str) -> list[Peer]:
         """Streams on which a pair with this remote domain may be sent for."""
@@ -177,7 +173,7 @@ class Lane:
         if late:
             self._around.returned(self.pair, late, LATE)
 
-    def close(self, why: Undeliverable = LATE) -> None:
+    def close(self, why: StanzaErrorInfo = LATE) -> None:
         """Hand back everything, and take nothing more."""
         self._closed = True
         self._barred_by = why
@@ -225,7 +221,7 @@ class Lane:
                 return True
         return False
 
-    def _bar(self, error: Undeliverable) -> None:
+    def _bar(self, error: StanzaErrorInfo) -> None:
         self._barred_until = self._tools.clock() + BARRED_SECONDS
         self._barred_by = error
         self._around.returned(self.pair, self.queue.clear(), error)

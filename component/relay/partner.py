@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from component.base.errors import StanzaErrorInfo
 from component.relay.border import Border, Drop, Forward, Hold, Refuse, Verdict
 from component.relay.counters import PartnerCounters, count
-from component.relay.lanes import FULL, Lane, Surroundings, Tools, Undeliverable
+from component.relay.lanes import Lane, Surroundings, Tools
 from component.relay.net.attachment import Attachment
 from component.relay.peers import Peer
 from component.relay.queues import Queued, QueueLimits
@@ -19,8 +20,10 @@ from component.relay.wire.stanza import Stanza
 
 log = logging.getLogger(__name__)
 
-GONE = Undeliverable("cancel", "remote-server-not-found", "This domain is no partner any more.")
-UNCERTAIN = Undeliverable("wait", "remote-server-timeout", "The connection broke; whether this arrived is not known.")
+GONE = StanzaErrorInfo("cancel", "remote-server-not-found", "This domain is no partner any more.")
+UNCERTAIN = StanzaErrorInfo(
+    "wait", "remote-server-timeout", "The connection broke; whether this arrived is not known."
+)
 
 
 class Partner:
@@ -72,33 +75,44 @@ class Partner:
             self.attachment.send(verdict.raw, stanza)
         elif isinstance(verdict, Refuse):
             count(self.counters.refused, verdict.condition)
-            self.answer(stanza, Undeliverable(*verdict))
+            self.answer(stanza, StanzaErrorInfo(*verdict))
         elif isinstance(verdict, Drop):
             count(self.counters.dropped, verdict.why)
 
-    def answer(self, stanza: Stanza, why: Undeliverable) -> None:
+    def answer(self, stanza: Stanza, why: StanzaErrorInfo) -> None:
         """Send an error to a sender at the partner's, if one is due."""
         raw = bounce(stanza, why.type, why.condition, why.text)
         if raw is not None:
             self._send(stanza.recipient_domain, raw, None)
 
-    def not_taken(self, returned: Iterable[Queued], uncertain: bool) -> None:
-        """The local server has not (certainly) taken these stanzas: tell their senders."""
+    # What the attachment tells
+
+    def local_stanza(self, stanza: Stanza) -> None:
+        """The local server has handed over a stanza for the partner."""
+        self._around.outbound(self.domain, stanza)
+
+    def returned(self, returned: list[Queued], why: StanzaErrorInfo, uncertain: bool) -> None:
+        """The local server has not taken these stanzas, or not certainly: tell their senders."""
         for one in returned:
-            if one.stanza is not None and one.stanza.recipient_domain != self.domain:
+            if one.stanza is not None:
                 count(self.counters.bounced, "partner")
-                self.answer(one.stanza, UNCERTAIN if uncertain else FULL)
-            else:
+                self.answer(one.stanza, why)
+            elif not uncertain:
                 count(self.counters.dropped, "answer-not-delivered")
 
-    def pressed(self, under_pressure: bool) -> None:
-        """The local server takes no more for now, or does again: so we read no more from the partner, or do again."""
-        self._pressed = under_pressure
+    def pressure(self, on: bool) -> None:
+        """The local server takes no more for now, or does again: read no more from the partner, or read again."""
+        self._pressed = on
         for peer in self.peers:
-            if under_pressure:
+            if on:
                 peer.connection.hold()
             else:
                 peer.connection.resume()
+
+    def attached(self, attached: bool) -> None:
+        """The attachment stands, or was lost."""
+        if not attached:
+            self.counters.attachment_losses += 1
 
     # From us to the partner
 
@@ -107,7 +121,7 @@ class Partner:
         verdict = self._border.outbound(stanza, self.domain)
         if isinstance(verdict, Refuse):
             count(self.counters.refused, verdict.condition)
-            self.tell_local(stanza, Undeliverable(*verdict))
+            self.tell_local(stanza, StanzaErrorInfo(*verdict))
         else:
             self._send(stanza.sender_domain, verdict.raw, stanza)
 
@@ -116,7 +130,7 @@ class Partner:
         self.counters.sent_bytes += len(raw)
         self.lane(local).send(raw, stanza)
 
-    def returned(self, returned: Iterable[Queued], why: Undeliverable) -> None:
+    def not_sent(self, returned: Iterable[Queued], why: StanzaErrorInfo) -> None:
         """Tell the local senders of stanzas that did not reach the partner."""
         for one in returned:
             self.counters.sent -= 1
@@ -134,7 +148,7 @@ class Partner:
                 count(self.counters.bounced, "local")
                 self.tell_local(token, UNCERTAIN)
 
-    def tell_local(self, stanza: Stanza, why: Undeliverable) -> None:
+    def tell_local(self, stanza: Stanza, why: StanzaErrorInfo) -> None:
         """Send an error to a sender at our side, in the name of whom he wrote to."""
         raw = bounce(stanza, why.type, why.condition, why.text)
         if raw is not None:
@@ -161,7 +175,7 @@ class Partner:
         """A connection has ended."""
         self.peers.discard(peer)
 
-    def close(self, why: Undeliverable = GONE) -> None:
+    def close(self, why: StanzaErrorInfo = GONE) -> None:
         """Hand back what waits for the partner."""
         for lane in self.lanes.values():
             lane.close(why)

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from component.base.errors import StanzaErrorInfo
 from component.relay.border import Border, Verdict
 from component.relay.counters import RefusalKind, RelayCounters, Role, count
 from component.relay.dialling import Dialler
-from component.relay.lanes import Tools, Undeliverable
+from component.relay.lanes import Tools
 from component.relay.partner import Partner
 from component.relay.peers import Connection, Peer
 from component.relay.queues import Queued
@@ -149,7 +150,7 @@ class Relay:
             count(partner.counters.dropped, "foreign-sender")
             return
         if self.draining:
-            partner.tell_local(stanza, Undeliverable("wait", "remote-server-timeout", "The relay is restarting."))
+            partner.tell_local(stanza, StanzaErrorInfo("wait", "remote-server-timeout", "The relay is restarting."))
             return
         partner.outbound(stanza)
 
@@ -159,11 +160,11 @@ class Relay:
         if partner is not None:
             partner.release(stanza, verdict)
 
-    def returned(self, pair: Pair, returned: list[Queued], why: Undeliverable) -> None:
+    def returned(self, pair: Pair, returned: list[Queued], why: StanzaErrorInfo) -> None:
         """Tell the senders of stanzas that were not delivered."""
         partner = self.partners.get(pair.remote)
         if partner is not None:
-            partner.returned(returned, why)
+            partner.not_sent(returned, why)
 
     def _unacknowledged(self, tokens: Iterable[object]) -> None:
         for token in tokens:
