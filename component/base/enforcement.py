@@ -158,7 +158,7 @@ class Enforcement:
 
     def _answered(self, request_id: str, host: GuardedHost, check: Element) -> str:
         try:
-            requester, device = _prepared(check.get("requester", "")), _prepared(check.get("device", ""))
+            requester, device = as_prepared(check.get("requester", "")), as_prepared(check.get("device", ""))
         except JidError:
             return self._error(request_id, host, "malformed", "modify", "bad-request")
         if device.domain != host.host:  # a plugin speaks for its own host
@@ -198,7 +198,7 @@ def lifetime(expires: float | None, ttl: float, stale: float, now: float) -> tup
     return min(ttl, left), min(stale, left)
 
 
-def _prepared(address: str) -> Jid:
+def as_prepared(address: str) -> Jid:
     """A JID that the server has prepared. Should it have done that in another way than we do, nobody is judged as
     somebody else.
 

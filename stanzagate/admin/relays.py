@@ -21,7 +21,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from component.base.enforcement import Decider, NoDecision, NotConfirmed, lifetime
+from component.base.enforcement import Decider, NoDecision, NotConfirmed, as_prepared, lifetime
 from component.base.errors import Conflict, InputError, Unreachable
 from component.base.guardedhost import CONFIRM_SECONDS
 from component.base.jid import prepare_often
@@ -131,7 +131,7 @@ class Relays:
         :raises InputError: not two JIDs, a device on no guarded host, or a requester that is not the partner's.
         :raises Unreachable: nothing can be decided at the moment.
         """
-        who, what = prepare_often(requester), prepare_often(device)
+        who, what = as_prepared(requester), as_prepared(device)
         if what.domain not in self.guarded.hosts:
             raise InputError(
                 f"{what.domain} is no guarded host, so nothing is decided about it.",
@@ -223,7 +223,7 @@ class Relays:
 
     def _forget_stale(self) -> None:
         """What relays remembered that were lost so long ago may not be used any more, so nobody waits for them."""
-        limit = self._now() - max(self.guarded.ttl, self.guarded.stale)
+        limit = self._now() - max(self.guarded.ttl, self.guarded.stale) - self._patience  # theirs may begin later
         for relay in [relay for relay in self._relays.values() if relay.stream is None and relay.lost < limit]:
             self._drop(relay)
 
