@@ -19,13 +19,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from stanzagate.pki import Authority
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from stanzagate.pki import Authority, Issued
 from stanzagate.plugin import ejabberd_code
 from stanzagate.render import erlang, lua
 from stanzagate.sandbox.network import LOOPBACK, S2S_PORT, free_address, free_ports
 from stanzagate.sandbox.server import Command
 from tests.interop.conftest import Sandbox
 from tests.interop.owngrid import Process, until
+from tests.interop.relaykit_names import NameServer
 from tests.interop.relaykit_servers import EJABBERD, FINDER, PROSODY, PROSODY_HOST
 
 
@@ -39,6 +43,8 @@ class Certificate(StrEnum):
     EXPIRED = "expired"
     MISNAMED = "misnamed"
     """Good, for another domain."""
+    SERVER_ONLY = "server-only"
+    """Good, but for servers alone, as public authorities issue them: not for those who connect."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Partner:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.log_file = folder / "log" / "server.log"
         self._found = folder / "addresses.lua"
+        self.names = NameServer() if kind == "ejabberd" else None
         self.reach({})
         issue(ca, folder / "certs", hosts)
         users = [f"{user}@{host.domain}" for host in hosts for user in host.users]
@@ -107,19 +114,16 @@ class Partner:
         return f"{self.host(domain).address}:{S2S_PORT}"
 
     def reach(self, places: Mapping[str, tuple[str, int]]) -> None:
-        """Say where it finds domains of others, from now on (Prosody) or from its next start (ejabberd).
+        """Say where it finds domains of others, from now on.
 
-        A key ``FROM>TO`` is for what FROM sends alone; without FROM it is for all.
+        A key ``FROM>TO`` is for what FROM sends alone (Prosody only); without FROM it is for all.
         """
         rows = "".join(f"[{lua(name)}] = {{ {lua(host)}, {port} }},\n" for name, (host, port) in places.items())
         written = self._found.with_suffix(".new")
         written.write_text(f"return {{\n{rows}}}\n")
         written.rename(self._found)
-        if self.kind == "ejabberd":
-            named = "".join(
-                f"{{host,{{{host.replace('.', ',')}}},[{erlang(name)}]}}.\n" for name, (host, _) in places.items()
-            )
-            (self.folder / "inetrc").write_text(f'{{lookup,[file]}}.\n{{resolv_conf,""}}.\n{named}')
+        if self.names is not None:
+            self.names.reach(places)
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
@@ -136,8 +140,14 @@ class Partner:
         await until(answers, self.process)
 
     def end(self, number: int = signal.SIGKILL) -> None:
-        """End it."""
+        """End it; it may be started again."""
         self.process.end(number)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.end()
+        if self.names is not None:
+            self.names.close()
 
     def log(self) -> str:
         """What it has logged."""
@@ -152,27 +162,37 @@ async def partner(folder: Path, ca: Path, hosts: Sequence[Host], **options: Any)
         await made.start()
         yield made
     finally:
-        made.end()
+        made.close()
 
 
 def issue(ca: Path, folder: Path, hosts: Sequence[Host]) -> None:
     """Write for each domain what it shows to other servers, and a good certificate for its clients."""
     known = Authority.load(ca, ca.with_suffix(".key"))
     for host in hosts:
-        past = datetime.now(UTC) - timedelta(days=2000)
-        match host.certificate:
-            case Certificate.GOOD:
-                made = known.server([host.domain])
-            case Certificate.STRANGE:
-                made = Authority.create("A stranger").server([host.domain])
-            case Certificate.SELF_SIGNED:
-                made = Authority.create(host.domain).issued()
-            case Certificate.EXPIRED:
-                made = known.server([host.domain], now=past)
-            case Certificate.MISNAMED:
-                made = known.server([f"not-{host.domain}"])
-        made.write(folder / f"{host.domain}.s2s.crt", folder / f"{host.domain}.s2s.key")
+        shown(known, host.domain, host.certificate).write(
+            folder / f"{host.domain}.s2s.crt", folder / f"{host.domain}.s2s.key"
+        )
         known.server([host.domain]).write(folder / f"{host.domain}.crt", folder / f"{host.domain}.key")
+
+
+def shown(known: Authority, domain: str, kind: Certificate) -> Issued:
+    """A certificate of that kind."""
+    match kind:
+        case Certificate.GOOD:
+            return known.server([domain])
+        case Certificate.STRANGE:
+            return Authority.create("A stranger").server([domain])
+        case Certificate.SELF_SIGNED:
+            return Authority.create(domain).issued()
+        case Certificate.EXPIRED:
+            return known.server([domain], now=datetime.now(UTC) - timedelta(days=2000))
+        case Certificate.MISNAMED:
+            return known.server([f"not-{domain}"])
+        case Certificate.SERVER_ONLY:
+            made = known.server([domain])
+            names = x509.load_pem_x509_certificate(made.certificate).extensions
+            san = names.get_extension_for_class(x509.SubjectAlternativeName).value
+            return known._issue(domain, list(san), [ExtendedKeyUsageOID.SERVER_AUTH], timedelta(days=9), None)
 
 
 def _prosody(server: Partner) -> Command:
@@ -246,6 +266,11 @@ def _ejabberd(server: Partner) -> Command:
             *(erlang(part) for part in (*account["jid"].split("@"), account["password"]))
         )
         for account in server.sandbox.info["acs"]
+    )
+    assert server.names is not None
+    # For SRV records it asks as this file says, but for addresses the machine's resolver, which no file can steer.
+    (folder / "inetrc").write_text(
+        f'{{resolv_conf,""}}.\n{{lookup,[file,dns]}}.\n{{nameserver,{{127,0,0,1}},{server.names.port}}}.\n'
     )
     seed = folder / "seed.erl"
     seed.write_text(f'{lines}file:write_file({erlang(folder / "seeded")}, <<"yes">>).\n')

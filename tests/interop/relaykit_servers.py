@@ -62,6 +62,7 @@ certfiles:
 ca_file: {ca}
 s2s_cafile: {ca}
 s2s_use_starttls: required
+s2s_max_retry_delay: 1
 acme: {{auto: false}}
 auth_method: internal
 auth_password_format: scram
