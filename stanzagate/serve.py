@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
-import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from sqlalchemy.engine import make_url
 
 from component.base.audit import Audit, AuditKey
 from component.base.enforcement import Enforcement
-from component.base.errors import InputError, StanzagateError
+from component.base.errors import InputError
 from component.base.link import Link, Spawn
 from component.base.metrics import Metrics
 from component.base.secrets import Vault
@@ -45,6 +43,7 @@ from stanzagate.lock import DeploymentLock
 from stanzagate.observe import observe_gateway, observe_link, observe_plugins, observe_policy, observe_relays
 from stanzagate.observe_grid import observe_grid
 from stanzagate.placing import recover
+from stanzagate.process import Tasks, failed, log_to_stderr, no_core_dumps
 
 log = logging.getLogger("stanzagate")
 
@@ -58,8 +57,8 @@ def run(path: Path) -> int:
     if path == STDIN:
         raise InputError("serve needs a file: it is part of every backup.", hint="Write the configuration to a file.")
     config = load(path)
-    _log_to_stderr()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds keys and credentials
+    log_to_stderr()
+    no_core_dumps()
     with _deployment(config):
         return asyncio.run(_serve(config, path))
 
@@ -72,33 +71,14 @@ async def _serve(config: Config, path: Path) -> int:
     with contextlib.closing(Store(config.database, config.base)) as store:
         try:
             async with asyncio.TaskGroup() as group:
-                parts = Parts(config, path, store, _spawner(group))
+                parts = Parts(config, path, store, Tasks(group))
                 try:
                     await parts.run(stop)
                 finally:
                     parts.cancel()
         except BaseExceptionGroup as failures:
-            return _failed(failures)
+            return failed(failures)
     return 0
-
-
-def _failed(failures: BaseExceptionGroup[BaseException]) -> int:
-    """Say why the process ends: what was expected goes to the caller, a defect to the log."""
-    expected, defects = failures.split(StanzagateError)
-    if defects is not None or expected is None:
-        log.error("A part of the service failed; the process ends.", exc_info=defects)
-        return 1
-    error: BaseException = expected
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    raise error
-
-
-def _spawner(group: asyncio.TaskGroup) -> Spawn:
-    def spawn(name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return group.create_task(coroutine, name=name)
-
-    return spawn
 
 
 class Parts:
@@ -228,12 +208,3 @@ def _deployment(config: Config) -> Iterator[None]:
             recover(config.base)
         migrations.upgrade(config.database, config.base)
         yield
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    # slixmpp logs what it receives when it fails on it; that may carry a device's credentials.
-    logging.getLogger("slixmpp").setLevel(logging.CRITICAL + 1)

@@ -145,7 +145,7 @@ class AdminServer:
                 self.address = cast(tuple[str, int], listener.getsockname()[:2])
                 self._opened.append((self._server(_TcpProtocol, self._token_holder, TCP_CONNECTIONS), listener))
         except BaseException:
-            self._close()
+            self.close()
             raise
 
     def _token_holder(self, scope: Scope) -> Caller | None:
@@ -178,7 +178,7 @@ class AdminServer:
                 self.ready.set()
                 log.info("The %s answers at %s.", self._called.service, " and ".join(self._places()))
         finally:
-            self._close()
+            self.close()
             self._ended.set()
 
     def _places(self) -> Iterator[str]:
@@ -194,9 +194,10 @@ class AdminServer:
             server.should_exit = True
         if self._running:
             await self._ended.wait()
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the listeners at once."""
         for _, listener in self._opened:
             listener.close()
         if self._inode and self._path is not None:
