@@ -14,16 +14,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from component.base.settings import Rate, Secret, parse_duration
+from component.base.settings import Rate, Secret, parse_duration, parse_size
 from component.gate.answers import Refusal
 from component.gate.outcome import Outcome
+from component.relay.settings import RelaySettings
 from stanzagate.admin.routes import access, audit, ca, devices, health, nodes, relay, rules, topics, upkeep, wakes
 from stanzagate.config import Config
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
-NOT_KEYS = {"base", "relay"}  # where the file is; another process's section
+NOT_KEYS = {"base", "relay"}  # where the file is; a section that another process reads
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -57,11 +58,11 @@ def table() -> dict[str, str]:
     return {key: default.strip().strip("`") for key, default in rows}
 
 
+KEYS = [*keys(Config), *keys(RelaySettings, "relay.")]
+
+
 def test_every_key_is_documented_and_nothing_else() -> None:
-    assert set(table()) == {key for key, _ in keys(Config)}
-
-
-KEYS = list(keys(Config))
+    assert set(table()) == {key for key, _ in KEYS}
 
 
 @pytest.mark.parametrize(("key", "field"), KEYS, ids=[key for key, _ in KEYS])
@@ -72,8 +73,14 @@ def test_the_documented_default_is_the_real_one(key: str, field: FieldInfo) -> N
         assert documented == "required"
     elif default in (None, "", (), {}):
         assert documented == "none"
+    elif isinstance(default, bool):
+        assert documented == str(default).lower()
     elif isinstance(default, float):
         assert parse_duration(documented) == default
+    elif isinstance(default, int) and documented.endswith("iB"):
+        assert parse_size(documented) == default
+    elif isinstance(default, tuple):
+        assert documented == f"[{', '.join(default)}]"
     else:
         assert isinstance(default, (str, int, Path, Rate))
         assert documented == str(default)
