@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from component.base.errors import StanzaErrorInfo, StanzagateError
 from component.relay.counters import RefusalKind
 from component.relay.lanes import DialFailed
+from component.relay.net.resolve import NoService, Target
 from component.relay.peers import Peer
 from component.relay.wire.events import KeyVerified, Outcome, VerifyKey
 from component.relay.wire.pairs import Pair
@@ -30,19 +31,6 @@ CALL_BACKS = 20
 """So many keys are asked about at the same time; more wait."""
 
 
-class Target(Protocol):
-    """Where a partner can be reached (`component.relay.net.resolve`)."""
-
-    @property
-    def host(self) -> str: ...
-
-    @property
-    def port(self) -> int: ...
-
-    @property
-    def direct_tls(self) -> bool: ...
-
-
 Resolve = Callable[[str], Awaitable[Sequence[Target]]]
 """Where a partner can be reached, best first; raises StanzagateError when that cannot be found out."""
 
@@ -50,15 +38,12 @@ Open = Callable[[Target, Pair, PartnerPolicy, Purpose], Awaitable[Peer]]
 """A TCP connection with a stream that has begun; raises OSError or TimeoutError."""
 
 
-class NoService(StanzagateError):
-    """The partner's domain says that there is no such service, or does not exist."""
-
-
 class Dialler:
     """Opens connections.
 
-    :param policy_of: what is wanted of a partner.
-    :param no_service: exceptions of `resolve` after which trying again soon is no use.
+    :param resolve: finds the targets of a partner.
+    :param open_: connects to one.
+    :param clock: monotonic seconds.
     """
 
     def __init__(
@@ -66,13 +51,11 @@ class Dialler:
         resolve: Resolve,
         open_: Open,
         *,
-        no_service: tuple[type[Exception], ...],
         spawn: Callable[[str, Coroutine[Any, Any, None]], object],
         clock: Callable[[], float],
     ) -> None:
         self._resolve = resolve
         self._open = open_
-        self._no_service = no_service
         self._spawn = spawn
         self._clock = clock
         self._asking = asyncio.Semaphore(CALL_BACKS)
@@ -101,7 +84,7 @@ class Dialler:
     async def _targets(self, domain: str) -> Sequence[Target]:
         try:
             return await self._resolve(domain)
-        except self._no_service as error:
+        except NoService as error:
             raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=True, error=NOWHERE) from None
         except StanzagateError as error:
             raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=False) from None

@@ -164,8 +164,9 @@ class Lane:
         self._stirred.set()
 
     def forgive(self) -> None:
-        """Try again at once, whatever happened before."""
+        """Try again at once, whatever happened before: the configuration is another one."""
         self._barred_until = 0.0
+        self._stirred.set()
 
     def expire(self) -> None:
         """Hand back what has waited too long."""

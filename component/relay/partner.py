@@ -29,6 +29,7 @@ UNCERTAIN = StanzaErrorInfo(
 class Partner:
     """What the relay has of one partner.
 
+    :ivar attachment: to the local server, as the partner's domain; set it before anything happens.
     :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None since a pair was authorized.
     :ivar peers: connections with a pair of the partner.
     """
@@ -36,7 +37,6 @@ class Partner:
     def __init__(
         self,
         policy: PartnerPolicy,
-        attachment: Attachment,
         counters: PartnerCounters,
         border: Border,
         limits: QueueLimits,
@@ -45,7 +45,7 @@ class Partner:
     ) -> None:
         self.policy = policy
         self.domain = policy.domain
-        self.attachment = attachment
+        self.attachment: Attachment
         self.counters = counters
         self.lanes: dict[str, Lane] = {}
         self.peers: set[Peer] = set()
@@ -174,6 +174,13 @@ class Partner:
     def left(self, peer: Peer) -> None:
         """A connection has ended."""
         self.peers.discard(peer)
+
+    def change(self, policy: PartnerPolicy) -> None:
+        """Something else is wanted of the partner now."""
+        self.policy = policy
+        for lane in self.lanes.values():
+            lane.policy = policy
+            lane.forgive()
 
     def close(self, why: StanzaErrorInfo = GONE) -> None:
         """Hand back what waits for the partner."""

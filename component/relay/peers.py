@@ -59,6 +59,7 @@ class Peer:
     :ivar since: when it was made, Unix time in seconds.
     :ivar settled: done when it is known whether the stream came to something: True with the first authorized pair, or
         when keys can be asked about; False when it has ended.
+    :ivar gone: set when the connection is no more.
     :ivar refusal: the last refusal of a pair on it.
     :ivar ways: how pairs were authorized on it.
     :ivar asked: pairs for which dialback was asked on the stream; each is asked for once.
@@ -72,6 +73,7 @@ class Peer:
     last: float
     purpose: Purpose = Purpose.STANZAS
     settled: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: PairRefused | None = None
     ended: str = ""
     ways: list[Authentication] = field(default_factory=list)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from component.base.errors import StanzaErrorInfo
@@ -20,6 +20,7 @@ from component.relay.lanes import Tools
 from component.relay.partner import Partner
 from component.relay.peers import Connection, Peer
 from component.relay.queues import Queued
+from component.relay.seldom import Seldom
 from component.relay.status import Refusal
 from component.relay.wire.events import (
     KeyVerified,
@@ -48,11 +49,11 @@ TICK = 1.0
 class Reports(Protocol):
     """The audit record, as the relay writes to it (`component.relay.reports`)."""
 
-    def authorized(self, pair: Pair, detail: dict[str, str | bool]) -> None:
-        """A pair was authorized on a stream."""
+    def note(self, action: str, subject: str, detail: Mapping[str, str | bool]) -> None:
+        """Report something that happened."""
 
-    def refused(self, subject: str, detail: dict[str, str | bool]) -> None:
-        """A stream or a pair was refused."""
+    def refusal(self, requester: str, subject: str, rule: str, reason: str) -> None:
+        """Report that something was refused; a flood is counted."""
 
 
 class Relay:
@@ -82,6 +83,7 @@ class Relay:
         self._reports = reports
         self._tools = tools
         self._new_id = new_id
+        self._seldom = Seldom(log, tools.clock)
 
     # Connections
 
@@ -97,6 +99,7 @@ class Relay:
         peer = self.peers.pop(connection, None)
         if peer is not None:
             self._forget(peer)
+            peer.gone.set()
 
     def happened(self, connection: Connection, output: Output) -> None:
         """Take an event of a connection's stream."""
@@ -201,10 +204,8 @@ class Relay:
             peer.role, peer.id, peer.connection.address, peer.connection.tls_version or "no TLS",
             ", bidi" if peer.stream.bidi else "",
         )  # fmt: skip
-        self._reports.authorized(pair, self._detail(peer) | {
-            "authentication": str(event.authentication), "bidi": peer.stream.bidi,
-            "sends": event.sends, "receives": event.receives,
-        })  # fmt: skip
+        detail = self._detail(peer) | {"authentication": str(event.authentication), "bidi": peer.stream.bidi}
+        self._reports.note("relay.authorized", str(pair), detail | {"sends": event.sends, "receives": event.receives})
         if event.sends and self.routes.add(pair, peer):
             partner.lane(pair.local).routed()
 
@@ -231,21 +232,19 @@ class Relay:
         before = partner.last_refusal
         partner.last_refusal = Refusal(self._tools.wall(), kind, reason, by_us, pair.local, address)
         if before is None or before.reason != reason:  # a partner that tries again and again fills no log
-            log.warning("%s: not connected: %s%s", pair.remote, reason, f" ({address})" if address else "")
-        detail: dict[str, str | bool] = {"kind": str(kind), "reason": reason, "by_us": by_us, "address": address}
-        self._reports.refused(str(pair), detail)
+            at = f" ({address})" if address else ""
+            self._seldom.write(logging.WARNING, "%s: not connected: %s%s", pair.remote, reason, at)
+        self._reports.refusal(pair.remote, str(pair), kind, f"{reason} ({address})" if address else reason)
 
     def _stranger(self, kind: RefusalKind, reason: str, address: str) -> None:
         count(self.counters.strangers, kind)
-        log.info("a stranger at %s was refused: %s", address, reason)
-        self._reports.refused(
-            "stranger", {"kind": str(kind), "reason": reason, "address": address.rpartition(":")[0]}
-        )
+        self._seldom.write(logging.INFO, "a stranger at %s was refused: %s", address, reason)
+        self._reports.refusal(address.rpartition(":")[0], "stranger", kind, reason)
 
     def _noticed(self, peer: Peer, kind: str, text: str) -> None:
         partner = self.partners.get(peer.stream.remote) if peer.stream.authenticated else None
         count((partner.counters if partner is not None else self.counters).noticed, kind)
-        log.info("stream %s at %s: %s", peer.id, peer.connection.address, text)
+        self._seldom.write(logging.INFO, "stream %s at %s: %s", peer.id, peer.connection.address, text)
 
     def _key_in_question(self, peer: Peer, question: VerifyKey) -> None:
         policy = self.federation.partners.get(question.pair.remote)
