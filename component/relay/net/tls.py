@@ -77,6 +77,10 @@ class TlsContexts:
         self._accepting, self._connecting = accepting, connecting
         self._by_name = {server_name(domain): context for domain, context in accepting.items()}
 
+    def replace(self, fresh: TlsContexts) -> None:
+        """Show what others show, which were read anew, from now on."""
+        self._accepting, self._connecting, self._by_name = fresh._accepting, fresh._connecting, fresh._by_name
+
     def accepting(self, domain: str = "") -> TlsChannel:
         """TLS with a peer that connected to us. It is shown the domain's certificate that it names (SNI).
 
