@@ -24,7 +24,9 @@ WAYS = tuple(
 it carries stanzas both ways."""
 ERLANG = ("external.erlang.test", "dialback.erlang.test")
 """Those of an ejabberd."""
-PARTNERS = (PARTNER, ROOMS, OTHER, *WAYS, *ERLANG)
+RAW = ("external.raw.test", "dialback.raw.test", "ignore.raw.test", "outbound.raw.test")
+"""Those whose every byte a test writes: how the relay is told to treat each is in its name."""
+PARTNERS = (PARTNER, ROOMS, OTHER, *WAYS, *ERLANG, *RAW)
 
 PASSED = ("", "")
 FORBIDDEN = ("auth", "forbidden")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from stanzagate.plugin import DEFAULTS, Plugin
 from stanzagate.sandbox.control import Options, Parts, down, up_detached
 
 from .cast import PARTNERS
+
+if TYPE_CHECKING:
+    from tests.interop.relaykit_scene import Federation
 
 KINDS = ("prosody", "ejabberd")
 COMMAND_TIMEOUT_S = 90
@@ -135,4 +138,13 @@ def sandbox(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """The server of a sandbox: the gate's place is free. A test leaves it as it found it."""
     with bare_sandbox(tmp_path_factory.mktemp(request.param), request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def federation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """The sandbox with a relay, and with partners of every kind. A test leaves it as it found it."""
+    from tests.interop.relaykit_scene import federated
+
+    with federated(sandbox, tmp_path_factory.mktemp("federation")) as running:
         yield running

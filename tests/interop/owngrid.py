@@ -69,6 +69,11 @@ class Process:
                 preexec_fn=_end_with_us,  # noqa: PLW1509  one system call
             )  # fmt: skip
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def end(self, number: int) -> None:
         """Send it a signal, and wait until it and its children have gone."""
         if self._process is None or self._process.poll() is not None:
