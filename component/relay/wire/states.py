@@ -78,7 +78,7 @@ class Input(StrEnum):
     BIDI = "bidi"
     AUTH = "auth"
     SUCCESS = "success"
-    FAILURE = "SASL failure"
+    FAILURE = "failure"
     DIALBACK = "dialback element"
     VERIFIED = "first pair authorized"
     TRY_SASL = "we try SASL"
