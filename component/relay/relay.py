@@ -30,6 +30,7 @@ from component.relay.wire.events import (
     PairAuthorized,
     PairRefused,
     ReadyToAsk,
+    Relieved,
     StanzaReceived,
     StreamEnded,
     StreamGone,
@@ -119,6 +120,8 @@ class Relay:
                 self.dialler.answered(peer, output)
             case ReadyToAsk():
                 peer.settle(True)
+            case Relieved():
+                self._flush(peer)
             case Noticed(kind, text):
                 self._noticed(peer, kind, text)
             case StreamEnded():

@@ -124,6 +124,11 @@ class StanzaReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class Relieved:
+    """So much was acknowledged that the stream is not congested any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """Something that a peer should not have done, and that did no harm; counted and logged.
 
@@ -160,5 +165,5 @@ class StreamGone:
 
 Output = (
     SendBytes | StartTls | CloseConnection | PassThrough | VerifyKey | KeyVerified | PairAuthorized | PairRefused
-    | ReadyToAsk | StanzaReceived | Noticed | StreamEnded | StreamGone
+    | ReadyToAsk | StanzaReceived | Noticed | Relieved | StreamEnded | StreamGone
 )  # fmt: skip

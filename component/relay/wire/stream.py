@@ -26,6 +26,7 @@ from component.relay.wire.events import (
     Output,
     PairAuthorized,
     PairRefused,
+    Relieved,
     SendBytes,
     StanzaReceived,
     StreamEnded,
@@ -385,11 +386,14 @@ class S2SStream(ABC):
             case "r":
                 self.write(nonzas.sm_answer(acks.handled))
             case "a":
+                congested = acks.congested
                 again = acks.acknowledged(element.get("h", ""), self.now)
                 if again is None:
                     self.fail("undefined-condition", "More is acknowledged than was sent.")
                 elif again:
                     self.write(nonzas.SM_REQUEST)
+                if congested and not acks.congested:
+                    self.put(Relieved())
             case "enable" if self.table is INCOMING:
                 acks.begin()
                 acks.agree(self.now)
