@@ -23,6 +23,10 @@ HOST = "127.0.0.1"
 GATE_SECRET = "gate.secret"  # noqa: S105  the name of a file
 GRID_SECRET = "grid.secret"  # noqa: S105
 TOKEN = "ops.token"  # noqa: S105
+RELAY_TOKEN = "relay.token"  # noqa: S105
+RELAY_LISTEN = "0.0.0.0:5279"
+"""Where partners find the relay; 5269 is the server's own."""
+
 BEAMS = Path("/usr/local/lib/stanzagate/beams")
 """Where ejabberd looks for the module. In a folder `ejabberd/ebin` it would be taken for ejabberd itself."""
 
@@ -37,6 +41,7 @@ class Choices:
 
     :ivar acs_domains: where the requesters have their accounts.
     :ivar gate: the domain of the gate; by default ``cr.`` and the domain of the devices.
+    :ivar partners: domains of other servers with which a relay federates.
     :ivar program: the installed ``stanzagate``.
     :ivar state: folder of database and keys, a child of /var/lib.
     :ivar runtime: folder of the admin socket, a child of /run.
@@ -54,6 +59,17 @@ class Choices:
     user: str = "stanzagate"
     state: Path = Path("/var/lib/stanzagate")
     runtime: Path = Path("/run/stanzagate")
+    partners: tuple[str, ...] = ()
+
+    @property
+    def relay_user(self) -> str:
+        """Another user than that of the service: the relay talks to strangers, and needs none of its keys."""
+        return f"{self.user}-relay"
+
+    @property
+    def relay_runtime(self) -> Path:
+        """Folder of the relay's status socket."""
+        return self.runtime.with_name(f"{self.runtime.name}-relay")
 
 
 @dataclass(frozen=True)
@@ -158,6 +174,14 @@ def _files(choices: Choices) -> list[_File]:
         _File("systemd/stanzagate.service", lambda: render("systemd/stanzagate.service.j2", values).encode()),
         _File("systemd/sysusers.conf", lambda: render("systemd/sysusers.conf.j2", values).encode()),
     ]
+    if choices.partners:
+        files += [
+            _File("relay.yaml", lambda: render("relay.yaml.j2", values).encode()),
+            _File(
+                "systemd/stanzagate-relay.service",
+                lambda: render("systemd/stanzagate-relay.service.j2", values).encode(),
+            ),
+        ]
     template = {ServerKind.PROSODY: "prosody/stanzagate.cfg.lua", ServerKind.EJABBERD: "ejabberd/stanzagate.yml"}
     snippet = template[choices.kind]
     files.append(_File(snippet, lambda: render(f"{snippet}.j2", _with_secret(choices)).encode(), PRIVATE))
@@ -193,7 +217,23 @@ def _compiled(choices: Choices) -> dict[str, bytes]:
 
 
 def _secrets(choices: Choices) -> tuple[str, ...]:
-    return (GATE_SECRET, GRID_SECRET, TOKEN) if choices.grid_domain else (GATE_SECRET, TOKEN)
+    """The files with secrets: of the service, of both, of the relay."""
+    service = (GATE_SECRET, GRID_SECRET, TOKEN) if choices.grid_domain else (GATE_SECRET, TOKEN)
+    relay = (RELAY_TOKEN, *(partner["secret"] for partner in _partners(choices)))
+    return (*service, *relay) if choices.partners else service
+
+
+def _partners(choices: Choices) -> list[dict[str, Any]]:
+    """The attachments of the relay; ejabberd needs a listener for each, behind those of gate and controller."""
+    first = choices.component_port + (2 if choices.grid_domain else 1)
+    return [
+        {
+            "domain": domain,
+            "port": first + number if choices.kind is ServerKind.EJABBERD else choices.component_port,
+            "secret": f"partner-{domain}.secret",
+        }
+        for number, domain in enumerate(choices.partners)
+    ]
 
 
 def _secret() -> bytes:
@@ -210,25 +250,46 @@ def _values(choices: Choices) -> dict[str, Any]:
     if choices.grid_domain:
         node_ca = choices.folder / "node-ca.pem"
         hosts.append({"domain": choices.grid_domain, "guarded": False, "node_ca": node_ca, "certificate": None})
-    return asdict(choices) | {
-        "kind": str(choices.kind),
-        "component_host": HOST,
-        "database": f"sqlite:///{choices.state / 'stanzagate.db'}",
-        "gate_port": choices.component_port,
-        "gate_secret": GATE_SECRET,
-        "guarded": [choices.cpe_domain],
-        "limits": None,
-        "socket": choices.runtime / "admin.sock",
-        "listen": "127.0.0.1:8470",
-        "tokens": [{"name": "ops", "file": TOKEN, "role": "admin"}],
-        "hosts": hosts,
-        "partners": [],
-        "administrators": [],
-        "pubsub": f"pubsub.{choices.grid_domain}" if choices.grid_domain else None,
-        "controller": _controller(choices),
-        "grid": _grid(choices),
-        "state_name": choices.state.name,
-        "runtime_name": choices.runtime.name,
+    return (
+        asdict(choices)
+        | {
+            "kind": str(choices.kind),
+            "component_host": HOST,
+            "database": f"sqlite:///{choices.state / 'stanzagate.db'}",
+            "gate_port": choices.component_port,
+            "gate_secret": GATE_SECRET,
+            "guarded": [choices.cpe_domain],
+            "limits": None,
+            "socket": choices.runtime / "admin.sock",
+            "listen": "127.0.0.1:8470",
+            "tokens": [
+                {"name": "ops", "file": TOKEN, "role": "admin"},
+                *([{"name": "relay", "file": RELAY_TOKEN, "role": "relay"}] if choices.partners else []),
+            ],
+            "hosts": hosts,
+            "partners": list(choices.partners),
+            "administrators": [],
+            "pubsub": f"pubsub.{choices.grid_domain}" if choices.grid_domain else None,
+            "controller": _controller(choices),
+            "grid": _grid(choices),
+            "state_name": choices.state.name,
+            "runtime_name": choices.runtime.name,
+        }
+        | _relay(choices)
+    )
+
+
+def _relay(choices: Choices) -> dict[str, Any]:
+    """What the relay's own files are made of."""
+    certificates = _certificates(choices)
+    return {
+        "relay_user": choices.relay_user,
+        "relay_runtime_name": choices.relay_runtime.name,
+        "relay_listen": RELAY_LISTEN,
+        "relay_socket": choices.relay_runtime / "relay.sock",
+        "relay_token": RELAY_TOKEN,
+        "relay_partners": _partners(choices),
+        "relay_domains": [(name, file) for file, names in certificates.items() for name in names],
     }
 
 
@@ -262,13 +323,18 @@ def _with_secret(choices: Choices) -> dict[str, Any]:
     components = [component(choices.gate, choices.component_port, GATE_SECRET)]
     if grid := _grid(choices):
         components.append(component(grid["jid"], grid["port"], GRID_SECRET))
+    components += [component(one["domain"], one["port"], one["secret"]) for one in _partners(choices)]
     return _values(choices) | {"components": components}
 
 
 def _render_next_steps(choices: Choices) -> str:
     interpreter = Path(sys.executable).resolve()
+    relay_secrets = {RELAY_TOKEN, *(partner["secret"] for partner in _partners(choices))}
     values = _values(choices) | {
-        "secrets": [*_secrets(choices), *(["node-ca.key"] if choices.grid_domain else [])],
+        "secrets": [
+            *(name for name in _secrets(choices) if name not in relay_secrets),
+            *(["node-ca.key"] if choices.grid_domain else []),
+        ],
         "domains": list(_certificates(choices)),
         "beams": BEAMS,
         "compiled": choices.kind is ServerKind.EJABBERD and ejabberd_code() is not None,
@@ -281,7 +347,7 @@ def _render_next_steps(choices: Choices) -> str:
 def _checked(choices: Choices) -> Choices:
     domains = [choices.cpe_domain, *choices.acs_domains, choices.gate]
     domains += [choices.grid_domain] if choices.grid_domain else []
-    for domain in domains:
+    for domain in (*domains, *choices.partners):
         try:
             prepared = prepare(domain)
         except JidError:
@@ -290,6 +356,10 @@ def _checked(choices: Choices) -> Choices:
             raise InputError(f"{domain!r} is not a domain as servers write it.", hint=f"Write {prepared.domain!r}.")
     if domains.count(choices.gate) > 1:
         raise InputError(f"{choices.gate} is a host of the server, so it cannot be the gate too.", hint="See --gate.")
+    ours = {name for names in _certificates(choices).values() for name in names}
+    for number, domain in enumerate(choices.partners):
+        if domain in ours or domain in choices.partners[:number]:
+            raise InputError(f"{domain} cannot be a partner: it is a domain of yours, or named twice.")
     for path, parent in ((choices.state, Path("/var/lib")), (choices.runtime, Path("/run"))):
         if path.parent != parent:
             raise InputError(f"{path} must be a folder in {parent}.", hint="The service's unit makes it there.")

@@ -38,6 +38,15 @@ def init(  # noqa: PLR0917  typer makes options of parameters
     grid_domain: Annotated[
         str, typer.Option("--grid-domain", metavar="DOMAIN", help="The domain of an XMPP-Grid, if there is one.")
     ] = "",
+    partner: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--partner",
+            metavar="DOMAIN",
+            show_default=False,
+            help="Another server's domain, reached through the relay; may be repeated.",
+        ),
+    ] = None,
     component_port: Annotated[
         int, typer.Option("--component-port", min=1, max=65535, help="Where the gate attaches to the server.")
     ] = 5347,
@@ -69,6 +78,7 @@ def init(  # noqa: PLR0917  typer makes options of parameters
         program=_program(),
         plugin=Plugin(mode, guard),
         user=user,
+        partners=tuple(partner or ()),
     )
     _show(choices, write(choices, force=force, dry_run=dry_run), dry_run=dry_run, as_json=as_json)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from component.base.errors import Conflict, InputError, StanzagateError
 from component.base.pluginstatus import Guard
 from stanzagate import production
 from stanzagate.cli.init import init
-from stanzagate.config import ServerKind, load
+from stanzagate.config import ServerKind, load, load_relay
 from stanzagate.plugin import MODULES, Mode, Plugin, sources
 from stanzagate.production import Choices, write
 
@@ -115,6 +116,56 @@ def test_the_next_steps_tell_how_to_go_on_from_log_only(tmp_path: Path, mode: Mo
         assert (wanted in (tmp_path / kind / snippet(kind)).read_text()) is (wanted in steps)
 
 
+PARTNERS = ("partner.test", "other.test")
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("grid", ["grid.isp.test", None])
+def test_partners_get_a_relay_with_a_user_of_its_own(tmp_path: Path, kind: ServerKind, grid: str | None) -> None:
+    written = write(replace(choices(tmp_path, kind, grid), partners=PARTNERS))
+    settings = load_relay(tmp_path / "relay.yaml")
+    server = (tmp_path / snippet(kind)).read_text()
+    config = load(tmp_path / "stanzagate.yaml")
+    for name in PARTNERS:
+        secret = tmp_path / f"partner-{name}.secret"
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert settings.partners[name].secret.read() == secret.read_text().strip()
+        assert secret.read_text().strip() in server and secret.read_text().strip() not in written.next_steps
+    ports = [settings.partners[name].component_port for name in PARTNERS]
+    taken = [config.gate.component_port, *([config.grid.component_port] if config.grid else [])]
+    assert len({*ports, *taken}) == (len(ports) + len(taken) if kind is ServerKind.EJABBERD else 1)
+    assert {"cpe.isp.test", "cr.cpe.isp.test", "acs.isp.test"} <= set(settings.domains)
+    assert ("pubsub.grid.isp.test" in settings.domains) is (grid is not None)
+    assert all(one.certificate.is_file() and one.key.is_file() for one in settings.domains.values())
+    assert (settings.policy.url, config.admin.tokens["relay"].role) == ("http://127.0.0.1:8470", "relay")
+    assert settings.policy.token is not None
+    assert settings.policy.token.read() == config.admin.tokens["relay"].secret().read()
+    assert settings.status == Path("/run/stanzagate-relay/relay.sock")
+    assert "stanzagate-relay" in (tmp_path / "systemd" / "sysusers.conf").read_text()
+    chown = [line.split() for line in written.next_steps.splitlines() if "chown" in line]
+    assert [line[1] for line in chown] == ["stanzagate:", "stanzagate-relay:", "stanzagate:stanzagate-relay"]
+    assert {Path(word).name for word in chown[0]}.isdisjoint({"relay.token", "partner-partner.test.secret"})
+
+
+def test_the_server_leaves_partners_to_the_relay(tmp_path: Path) -> None:
+    write(replace(choices(tmp_path / "p"), partners=PARTNERS))
+    component = (tmp_path / "p" / snippet(ServerKind.PROSODY)).read_text().split('Component "partner.test"')[1]
+    assert 'modules_disabled = { "s2s" }' in component.split("Component")[0]
+    write(replace(choices(tmp_path / "e", ServerKind.EJABBERD), partners=PARTNERS))
+    text = (tmp_path / "e" / snippet(ServerKind.EJABBERD)).read_text()
+    data = YAML(typ="safe", pure=True).load(text)
+    assert data["acl"]["stanzagate_partners"] == {"server": list(PARTNERS)}
+    assert data["access_rules"][data["s2s_access"]] == [{"deny": "stanzagate_partners"}, {"allow": "all"}]
+    hosts = [list(one["hosts"]) for one in data["listen"] if one["module"] == "ejabberd_service"]
+    assert hosts[-2:] == [["partner.test"], ["other.test"]]
+
+
+def test_without_partners_there_is_no_relay(tmp_path: Path) -> None:
+    written = write(choices(tmp_path))
+    assert not [name for name in written.files if "relay" in name or "partner" in name]
+    assert "relay" not in written.next_steps and "relay" not in load(tmp_path / "stanzagate.yaml").admin.tokens
+
+
 def test_without_ejabberd_the_operator_compiles_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_it = write(choices(tmp_path / "a", ServerKind.EJABBERD))
     monkeypatch.setattr(production, "ejabberd_code", lambda: None)
@@ -168,6 +219,10 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
         ({"user": "a b"}, "unit file"),
         ({"program": Path("/opt/a b/stanzagate")}, "unit file"),
         ({"state": Path("/srv/x")}, "/var/lib"),
+        ({"partners": ("a@b.test",)}, "not a domain"),
+        ({"partners": ("cr.cpe.isp.test",)}, "cannot be a partner"),
+        ({"partners": ("pubsub.grid.isp.test",)}, "cannot be a partner"),
+        ({"partners": ("partner.test", "partner.test")}, "cannot be a partner"),
     ],
 )
 def test_bad_choices_change_nothing(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -183,13 +238,14 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
         write(choices(tmp_path / "file"))
 
 
-def test_the_unit_is_valid_and_hardened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["stanzagate.service", "stanzagate-relay.service"])
+def test_the_unit_is_valid_and_hardened(tmp_path: Path, name: str) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
-    write(replace(choices(tmp_path), program=Path("/bin/true")))
-    unit = tmp_path / "systemd" / "stanzagate.service"
+    write(replace(choices(tmp_path), program=Path("/bin/true"), partners=PARTNERS))
+    unit = tmp_path / "systemd" / name
     verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
-    assert (verified.returncode, "stanzagate.service" in verified.stderr) == (0, False), verified.stderr
+    assert (verified.returncode, name in verified.stderr) == (0, False), verified.stderr
     exposure = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
         capture_output=True, text=True, check=False,
