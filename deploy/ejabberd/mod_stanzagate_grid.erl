@@ -18,7 +18,8 @@
 %%% The parts: mod_stanzagate_grid_filter (who may send what), _front (of the broker), _clients (authentication and
 %%% sessions), _server (the guard's process), _facts, _quiet, _questions (the tables), _orders (what the controller may
 %%% say), _control (what may be asked of the guard), _guard (what all of them know), _passwords (who cannot log in any
-%%% more), _stored (what nodes that are away will get is on the disk). The sessions, the journal and the administrator's
+%%% more), _stored (what nodes that are away will get is on the disk), _late (what is stored for one that comes back
+%%% in that moment), _leaving (what is done when ejabberd is stopped). The sessions, the journal and the administrator's
 %%% commands are those of mod_stanzagate, which guards devices; a host has one of the two modules.
 -module(mod_stanzagate_grid).
 -behaviour(gen_mod).
@@ -27,7 +28,8 @@
 -export([component_connected/1, component_sends/1]).
 
 -define(FIRST, -1000).    % before the archive, the roster and whatever else looks at a stanza
--define(GLOBAL, [{component_connected, ?MODULE, component_connected, 50},
+-define(GLOBAL, [{ejabberd_stopping, mod_stanzagate_grid_leaving, leave, ?FIRST},
+                 {component_connected, ?MODULE, component_connected, 50},
                  {component_send_packet, ?MODULE, component_sends, ?FIRST},
                  {filter_packet, mod_stanzagate_grid_filter, route, ?FIRST}]).
 
@@ -39,6 +41,7 @@
 start(Host, Options) ->
     mod_stanzagate_grid_facts:init(),
     mod_stanzagate_grid_guard:settle((mod_stanzagate_grid_guard:settings(Options))#{host => Host}),
+    mod_stanzagate_grid_leaving:stay(),
     [ejabberd_hooks:add(Hook, Module, Function, Place) || {Hook, Module, Function, Place} <- ?GLOBAL],
     each_hook(fun(Hook, Module, Function, Place) -> ejabberd_hooks:add(Hook, Host, Module, Function, Place) end),
     gen_iq_handler:add_iq_handler(ejabberd_local, Host, mod_stanzagate_policy:namespace(), mod_stanzagate_grid_control,
@@ -74,6 +77,7 @@ each_hook(Act) ->
     Act(c2s_session_opened, mod_stanzagate_grid_clients, opened, 50),
     Act(c2s_session_resumed, mod_stanzagate_grid_clients, resumed, 50),
     Act(c2s_handle_info, mod_stanzagate_grid_clients, described, 10),
+    Act(c2s_handle_info, mod_stanzagate_grid_leaving, asked, 10),
     Act(offline_message_hook, mod_stanzagate_grid_stored, stored, 60),    % behind mod_offline
     Act(remove_user, mod_stanzagate_grid_clients, removed, 50).
 

@@ -76,7 +76,10 @@ opened(#{lserver := Host, jid := Jid} = State) ->
         #{quiet := Quiet} = Guard = mod_stanzagate_grid_guard:find(Host),
         mod_stanzagate_grid_quiet:forget(Quiet, Jid),
         resumed(State),
-        turned_out(is_revoked(Guard, State) andalso mod_stanzagate_grid_guard:mode(Guard), State)
+        case mod_stanzagate_grid_leaving:is_time() of
+            true -> ejabberd_c2s:send(State, xmpp:serr_system_shutdown());
+            false -> turned_out(is_revoked(Guard, State) andalso mod_stanzagate_grid_guard:mode(Guard), State)
+        end
     catch
         _:_ -> ejabberd_c2s:send(State, xmpp:serr_internal_server_error())
     end.

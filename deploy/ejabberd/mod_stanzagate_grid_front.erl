@@ -26,11 +26,13 @@ arriving(Guard, Packet) ->
     end.
 
 from_others(Guard, #iq{type = Type, to = #jid{luser = <<>>, lresource = <<>>}} = IQ) when Type =:= get; Type =:= set ->
-    case is_publish(IQ) of
-        true ->
+    case {is_publish(IQ), mod_stanzagate_grid_leaving:is_time()} of
+        {true, false} ->
             mod_stanzagate_grid_guard:count(Guard, passed),
             xmpp:put_meta(IQ, stanzagate_publish, IQ);    % comes back with the answer, wherever that is made
-        false ->
+        {true, true} ->
+            drop;    % has no answer, so it is published again
+        {false, _} ->
             ask(Guard, IQ),
             drop
     end;

@@ -62,12 +62,13 @@ name(Host) ->
 %% @doc A message was for an account without a session, and mod_offline has seen it: the hook offline_message_hook, in
 %% the process of whoever has sent it.
 -spec stored({atom(), message()}) -> {atom(), message()}.
-stored({offlined, #message{from = #jid{lserver = From}, to = #jid{lserver = Host}}} = Acc) ->
+stored({offlined, #message{from = #jid{lserver = From}, to = #jid{lserver = Host}} = Message} = Acc) ->
     case mod_stanzagate_grid_guard:place(From) =:= {broker, Host}
         andalso gen_mod:db_mod(Host, mod_offline) =:= mod_offline_mnesia of
         true ->
             put(?MODULE, erlang:monotonic_time()),
-            gen_server:cast(name(Host), stored);
+            gen_server:cast(name(Host), stored),
+            mod_stanzagate_grid_late:stored(Message);
         false -> ok
     end,
     Acc;
