@@ -26,7 +26,7 @@ from tests.interop.owngrid import CONTROLLER, Process, until
 
 ACS = "acs.test"
 LOCAL = {HOST: HOST, GATE: HOST, ACS: ACS, GRID: GRID, CONTROLLER: GRID, f"pubsub.{GRID}": GRID}
-"""The local domains, and the name of the certificate of each."""
+"""The local domains, and for each the name of its certificate in the sandbox."""
 
 
 class Relay:
@@ -43,14 +43,17 @@ class Relay:
         partners: Mapping[str, Mapping[str, Any]],
         *,
         listen: Sequence[str] = (),
-        local: Sequence[str] = tuple(LOCAL),
+        local: Mapping[str, Path] | None = None,
         **options: Any,
     ) -> None:
         """:param partners: by domain, what differs from the defaults of the configuration.
+        :param local: the local domains with the certificate of each, its key beside it; None for all of the sandbox.
         :param options: further keys of the section, such as ``limits``.
         """
         folder.mkdir(exist_ok=True)
-        self.sandbox, self.folder, self.listen, self.local = sandbox, folder, tuple(listen), tuple(local)
+        certificates = sandbox.folder / "certs"
+        self.local = local or {domain: certificates / f"{name}.crt" for domain, name in LOCAL.items()}
+        self.sandbox, self.folder, self.listen = sandbox, folder, tuple(listen)
         self.config, self._socket = folder / "relay.yaml", folder / "relay.sock"
         self.configure(partners, **options)
         command = python_command("stanzagate", "relay", "-c", str(self.config))
@@ -58,15 +61,11 @@ class Relay:
 
     def configure(self, partners: Mapping[str, Mapping[str, Any]], **options: Any) -> None:
         """Write its configuration. A relay that runs reads it at SIGHUP."""
-        certificates = self.sandbox.folder / "certs"
         section = {
             "listen": [f"{address}:{S2S_PORT}" for address in self.listen],
             "domains": {
-                domain: {
-                    "certificate": str(certificates / f"{LOCAL[domain]}.crt"),
-                    "key": str(certificates / f"{LOCAL[domain]}.key"),
-                }
-                for domain in self.local
+                domain: {"certificate": str(path), "key": str(path.with_suffix(".key"))}
+                for domain, path in self.local.items()
             },
             "trust": self.sandbox.info["ca"],
             "status": str(self._socket),

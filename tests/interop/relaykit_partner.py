@@ -55,6 +55,7 @@ class Host:
     :ivar dialback: ejabberd only: without it nothing but SASL EXTERNAL is taken and used. Prosody follows what it is
         offered.
     :ivar closed: nobody can connect to it; it connects to others.
+    :ivar attached: it is a component's (Prosody only); `Partner.sandbox` knows its port and secret.
     """
 
     domain: str
@@ -63,6 +64,7 @@ class Host:
     certificate: Certificate = Certificate.GOOD
     dialback: bool = True
     closed: bool = False
+    attached: bool = False
     address: str = field(default_factory=free_address)
 
 
@@ -74,11 +76,10 @@ class Partner:
 
     def __init__(
         self, folder: Path, ca: Path, hosts: Sequence[Host], *, kind: str = "prosody", secure: bool = True,
-        components: Sequence[str] = (), log: str = "debug",
+        log: str = "debug",
     ) -> None:  # fmt: skip
         """:param ca: of the servers; its key lies beside it.
         :param secure: other servers must have a verified certificate, even for dialback (Prosody).
-        :param components: domains to be attached, all of them on one port.
         """
         self.kind, self.hosts, self.folder, self.ca = kind, tuple(hosts), folder, ca
         self.secure, self.level = secure, log
@@ -98,8 +99,9 @@ class Partner:
             "rogue": {"jid": ""}, "cpes": [], "nodes": [],
         }  # fmt: skip
         attached = {
-            domain: {"host": LOOPBACK, "port": component_port, "secret": secrets.token_urlsafe(12)}
-            for domain in components
+            host.domain: {"host": LOOPBACK, "port": component_port, "secret": secrets.token_urlsafe(12)}
+            for host in hosts
+            if host.attached
         }
         self.sandbox = Sandbox(folder, info, attached)
         command = (_ejabberd if kind == "ejabberd" else _prosody)(self)
@@ -203,19 +205,8 @@ def _prosody(server: Partner) -> Command:
         stored.mkdir(parents=True, exist_ok=True)
         (stored / f"{_escaped(user)}.dat").write_text(f'return {{ ["password"] = {lua(account["password"])} }};\n')
     (folder / "modules" / "mod_finder.lua").write_text(FINDER)
-    hosts = "".join(
-        PROSODY_HOST.format(
-            domain=lua(host.domain),
-            disabled=lua([] if host.bidi else ["s2s_bidi"]),
-            certificate=lua(certs / f"{host.domain}.crt"), key=lua(certs / f"{host.domain}.key"),
-            s2s_certificate=lua(certs / f"{host.domain}.s2s.crt"), s2s_key=lua(certs / f"{host.domain}.s2s.key"),
-        )
-        for host in server.hosts
-    )  # fmt: skip
-    hosts += "".join(
-        f"Component {lua(domain)}\n\tcomponent_secret = {lua(row['secret'])}\n"
-        for domain, row in server.sandbox.components.items()
-    )
+    hosts = 'VirtualHost "nobody.test"\n'  # Prosody does not start without one
+    hosts += "".join(_prosody_host(server, host, certs) for host in server.hosts)
     listening = [host.address for host in server.hosts if not host.closed]
     config = folder / "prosody.cfg.lua"
     config.write_text(
@@ -230,6 +221,20 @@ def _prosody(server: Partner) -> Command:
     program = shutil.which("prosody") or "/usr/bin/prosody"
     root = ("--root",) if os.geteuid() == 0 else ()
     return Command((program, *root, "-F", "--config", str(config)), dict(os.environ), folder)
+
+
+def _prosody_host(server: Partner, host: Host, certs: Path) -> str:
+    # What is enabled for all is not enabled for components.
+    modules = ["finder", *(["tls", "saslauth", "dialback", "s2s_bidi"] if host.attached else [])]
+    text = PROSODY_HOST.format(
+        kind="Component" if host.attached else "VirtualHost", domain=lua(host.domain),
+        modules=lua(modules), disabled=lua([] if host.bidi else ["s2s_bidi"]),
+        certificate=lua(certs / f"{host.domain}.crt"), key=lua(certs / f"{host.domain}.key"),
+        s2s_certificate=lua(certs / f"{host.domain}.s2s.crt"), s2s_key=lua(certs / f"{host.domain}.s2s.key"),
+    )  # fmt: skip
+    if host.attached:
+        text += f"\tcomponent_secret = {lua(server.sandbox.components[host.domain]['secret'])}\n"
+    return text
 
 
 def _component_ports(server: Partner) -> str:

@@ -23,8 +23,8 @@ finder_file = {found}
 """
 
 PROSODY_HOST = """
-VirtualHost {domain}
-	modules_enabled = {{ "finder" }}
+{kind} {domain}
+	modules_enabled = {modules}
 	modules_disabled = {disabled}
 	c2s_ssl = {{ certificate = {certificate}, key = {key} }}
 	s2s_ssl = {{ certificate = {s2s_certificate}, key = {s2s_key} }}
