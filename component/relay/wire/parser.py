@@ -45,9 +45,12 @@ _MOST_PREFIXES = 8
 _XML = f"{{{ns.XML}}}"
 
 _MARKUP = re.compile(rb"<[!?]")
+_ENOUGH = 16
+"""Bytes that tell one kind of markup from another."""
+
 _CDATA = b"<![CDATA["
-_DECLARATION = re.compile(rb"<(?:\?(?:x(?:m(?:l(?:[ \t\r\n].*)?)?)?)?)?", re.DOTALL)
-"""An XML declaration, as far as it has come."""
+_DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^<>?]*+\?>")
+_HALF_DECLARATION = re.compile(rb"<\?(?:x(?:m(?:l(?:[ \t\r\n][^<>]*)?)?)?)?")
 
 _CONDITIONS = {
     errors.codes[text]: condition
@@ -112,6 +115,8 @@ class Failed:
 ParserEvent = Opened | Received | Ended | Failed
 
 _TEXT = Failed("bad-format", "There is text between stanzas.")
+_NO_STREAM = Failed("not-well-formed", "It does not begin as a stream does.")
+_OTHER_ENCODING = Failed("unsupported-encoding", "A stream is in UTF-8.")
 
 
 class _Stop(Exception):
@@ -222,8 +227,7 @@ class StreamParser:
 
     def _take(self, data: bytes) -> None:
         if not self._taken and data[0] != b"<"[0]:
-            condition = "unsupported-encoding" if data[0] in b"\x00\xfe\xff" else "not-well-formed"
-            raise _failed(condition, "It does not begin as a stream in UTF-8 does.")
+            raise _Stop(_OTHER_ENCODING if data[0] in b"\x00\xfe\xff" else _NO_STREAM)
         self._taken += len(data)
         readable = self._whole.take(data)
         if readable:
@@ -233,7 +237,8 @@ class StreamParser:
                 self._parse(readable)
         held = self._whole.held
         if held and held.startswith((b"<!", b"<?")):
-            self._check_markup(bytes(held[:16]), self._taken - len(held))
+            begin = bytes(held[:_ENOUGH])
+            self._check_markup(begin, self._taken == len(held) and _HALF_DECLARATION.fullmatch(begin) is not None)
 
     def _parse_carefully(self, data: bytes) -> None:
         """Parse up to each markup declaration or processing instruction, and look at it before expat does."""
@@ -243,30 +248,36 @@ class StreamParser:
             if start > done:
                 self._parse(data[done:start])
                 done = start
-            self._check_markup(data[start : start + 16], self._base + len(self._chunk))
+            begin = data[start : start + _ENOUGH] + self._whole.held[:_ENOUGH]
+            position = self._base + len(self._chunk)
+            self._check_markup(begin[:_ENOUGH], not position and _DECLARATION.match(data) is not None)
         self._parse(data[done:])
 
-    def _check_markup(self, begin: bytes, position: int) -> None:
+    def _check_markup(self, begin: bytes, declaration: bool) -> None:
         """Only CDATA sections, and the XML declaration where it belongs, are XMPP (RFC 6120 §11.1).
 
-        :param begin: of what begins with ``<!`` or ``<?`` there, as far as it has come.
+        :param begin: of what begins with ``<!`` or ``<?``, as far as it has come.
+        :param declaration: it is the XML declaration.
         """
-        if self._cdata:
+        if self._cdata or declaration:
             return
-        if _CDATA.startswith(begin[: len(_CDATA)]):
-            if self._depth == 1 and begin.startswith(_CDATA):
-                raise _Stop(_TEXT)
-        elif position or not _DECLARATION.fullmatch(begin):
+        if not _CDATA.startswith(begin[: len(_CDATA)]):
             raise _failed("restricted-xml", "Comments, processing instructions and declarations are not allowed.")
+        if self._depth == 1 and begin.startswith(_CDATA):
+            raise _Stop(_TEXT)
 
     def _parse(self, data: bytes) -> None:
         self._base += len(self._chunk)
         self._chunk = data
+        if not self._base and data[1:2] == b"\0":
+            raise _Stop(_OTHER_ENCODING)  # expat would believe that it is UTF-16
         self._expat.Parse(data)
         if self._depth > 1:
             self._partial += data[self._mark - self._base :] if self._mark > self._base else data
         elif self._depth:
             self._pass_white(self._base + len(data))
+        elif data.rstrip(_WHITE)[-1:] not in (b">", b""):
+            raise _Stop(_NO_STREAM)
 
     def _pass_white(self, end: int) -> None:
         """Between elements there is nothing but white space, which nobody has to keep."""
@@ -281,8 +292,10 @@ class StreamParser:
             rest = self._chunk[max(self._mark - self._base, 0) :].lstrip(_WHITE)
             if rest and rest[0] != b"<"[0]:
                 return _TEXT  # it stands before what expat cannot read
-        condition = _CONDITIONS.get(error.code, "not-well-formed")
-        return Failed(condition, f"It is not XML: {errors.messages[error.code]}.")
+        condition = _CONDITIONS.get(error.code)
+        if condition is None and not self._depth:
+            return _NO_STREAM
+        return Failed(condition or "not-well-formed", f"It is not XML: {errors.messages[error.code]}.")
 
     def _finish(self, event: Ended | Failed) -> None:
         self._events.append(event)
@@ -315,7 +328,7 @@ class StreamParser:
 
     def _on_declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.upper() != "UTF-8":
-            raise _failed("unsupported-encoding", "A stream is in UTF-8.")
+            raise _Stop(_OTHER_ENCODING)
 
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
         self._declared[prefix or ""] = uri or ""
