@@ -29,7 +29,7 @@ def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The configuration.")],
     as_json: AsJson = False,
 ) -> None:
-    """Validate a configuration; an error names file, line and key. Nothing is started or changed.
+    """Validate a configuration, for `serve` and for `relay`; an error names file, line and key. Nothing is changed.
 
     Files with secrets are read; environment variables are not looked at, they may be set for the service only.
     Example:  stanzagate check-config /etc/stanzagate/stanzagate.yaml

@@ -22,7 +22,6 @@ import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
-import idna
 
 from component.base.errors import NotFound, Unreachable
 from component.base.settings import Address
@@ -256,16 +255,16 @@ def ordered(services: Iterable[Service], randint: RandomInt) -> list[Service]:
 
 
 def a_labels(domain: str) -> str:
-    """A prepared domain as DNS, TLS and certificates spell it (RFC 5890 §2.3.2.1).
+    """A prepared domain as DNS spells it (RFC 3490 §4.1, which the preparation of domains in XMPP stands on).
 
     :raises NoService: there is no such spelling, so DNS cannot hold the name.
     """
     if domain.isascii():
         return domain
     try:
-        return idna.encode(domain, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise NoService(f"{domain} is not a name that DNS can hold: {error}.") from None
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise NoService(f"{domain} is not a name that DNS can hold.") from None
 
 
 def _literal(host: str) -> str | None:
