@@ -112,6 +112,7 @@ class Attachment:
         self._timing = timing
         self._connection: LocalConnection | None = None
         self._attached = False
+        self._never = True
         self._ended = asyncio.Event()
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
@@ -193,6 +194,7 @@ class Attachment:
     def ready(self) -> None:
         """The server has accepted the handshake."""
         self._attached = True
+        self._never = False
         self._said.clear()
         self._is(AttachmentState.ATTACHED)
         log.info("%s: attached to the local server at %s:%d.", self.domain, self._host, self._port)
@@ -252,7 +254,7 @@ class Attachment:
         if kind in self._said:
             return
         self._said.add(kind)
-        hint = _HINTS.get(self._condition, "" if self._condition else _AWAY)
+        hint = _HINTS.get(self._condition, _AWAY if self._never else "")
         log.warning(
             "%s: not attached to the local server at %s:%d: %s.%s%s It is tried until it works; this is said once.",
             self.domain, self._host, self._port, what, hint and " ", hint,

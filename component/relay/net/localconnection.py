@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from typing import Protocol, cast
 
 from component.relay.wire.component import AttachmentFailed, AttachmentReady, ComponentStream, LocalStanza
@@ -56,6 +58,9 @@ class LocalConnection(asyncio.Protocol):
         self.write(self._stream.open())
 
     def data_received(self, data: bytes) -> None:
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         try:
             for output in self._stream.receive(data):
                 match output:
@@ -82,9 +87,22 @@ class LocalConnection(asyncio.Protocol):
         self._owner.congestion()
 
     def connection_lost(self, exception: BaseException | None) -> None:
-        self._transport = None
+        transport, self._transport = self._transport, None
+        self.paused = True
+        if transport is not None and exception is not None:
+            self._read_out(transport)
         reason = self._reason or (str(exception) if exception else "the server closed the connection")
         self._owner.lost(self, self._condition, reason)
+
+    def _read_out(self, transport: asyncio.Transport) -> None:
+        """Take what the server had sent before the connection broke: asyncio reads nothing more when a write fails.
+
+        There may be stanzas in it that nobody else will deliver, and the answer to a barrier.
+        """
+        place = transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):  # there is nothing more
+            while data := os.read(place, 65_536):
+                self._take(data)
 
     def write(self, data: bytes) -> None:
         """Write bytes, unless the connection has ended."""

@@ -104,8 +104,7 @@ class ComponentStream:
             return
         stream_id = header.attributes.get("id")
         if not stream_id:
-            self._fail("bad-format", "The server has given the stream no id.")
-            return
+            return  # Prosody does so before it says what is wrong with the header
         digest = hashlib.sha1((stream_id + self._secret).encode(), usedforsecurity=False).hexdigest()
         self._out.append(SendBytes(f"<handshake>{digest}</handshake>".encode()))
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from component.base import ns
 from component.relay.net.attachment import Attachment
+from component.relay.net.localconnection import LocalConnection
 from component.relay.net.outbox import LARGEST, BarrierTiming
 from component.relay.queues import QueueLimits
 from component.relay.status import AttachmentState
-from tests.unit.fakeserver import Tasks
+from component.relay.wire.component import ComponentStream
+from tests.unit.fakeserver import HEADER, Tasks
 from tests.unit.relay.localserver import DOMAIN, QUICK, LocalServer, Recorder, attachment
 from tests.unit.relay.stanzas import stanza
 
@@ -339,18 +342,19 @@ async def test_a_server_that_is_away_is_named_once(
 
 
 @pytest.mark.parametrize(
-    ("condition", "advice"),
+    ("condition", "stream_id", "advice"),
     [
-        ("not-authorized", "secret"),
-        ("conflict", "another relay"),
-        ("host-unknown", "Add the component"),
+        ("not-authorized", "s1", "secret"),
+        ("conflict", "s1", "another relay"),
+        ("host-unknown", "", "Add the component"),
     ],
 )
 async def test_a_refusal_says_what_to_do_and_shows_no_secret(
-    recorder: Recorder, spawn: Tasks, caplog: pytest.LogCaptureFixture, condition: str, advice: str
+    recorder: Recorder, spawn: Tasks, caplog: pytest.LogCaptureFixture, condition: str, stream_id: str, advice: str
 ) -> None:
     class Refusing(LocalServer):
-        def _stanza(self, element: object, writer: asyncio.StreamWriter) -> None:
+        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEADER.replace("id='s1'", f"id='{stream_id}'").encode())
             writer.write(f"<stream:error><{condition} xmlns='{ns.STREAMS}'/></stream:error></stream:stream>".encode())
             writer.close()
 
@@ -410,6 +414,22 @@ async def test_a_defect_of_the_listener_costs_the_connection_and_nothing_else(
     await recorder.until(lambda: recorder.attachments == [True, False, True])
     send(link, "1")
     assert await server.ids(1) == ["1"]
+
+
+async def test_what_the_server_said_before_the_connection_broke_is_taken(
+    server: LocalServer, recorder: Recorder
+) -> None:
+    ours, theirs = socket.socketpair()
+    owner = attachment(server, recorder)
+    stream = ComponentStream(DOMAIN, "s3cret")
+    stream.receive(f"{HEADER}<handshake/>".encode())
+    connection = LocalConnection(stream, owner)
+    await asyncio.get_running_loop().create_connection(lambda: connection, sock=ours)
+    theirs.send(f"<message from='a@isp.test' to='romeo@{DOMAIN}' id='last'/>".encode())
+    theirs.close()
+    connection.write(b"<message/>")  # fails, before the loop has had a chance to read
+    await recorder.until(lambda: bool(recorder.stanzas))
+    assert [one.id for one in recorder.stanzas] == ["last"]
 
 
 # Ending
