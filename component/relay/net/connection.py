@@ -415,8 +415,11 @@ class Connection(asyncio.BufferedProtocol):
         if transport.is_closing():
             return
         self._linger = self._linger or self._loop.call_later(LINGER, transport.abort)
-        if linger and transport.can_write_eof():
-            transport.write_eof()
+        if linger:
+            try:
+                transport.write_eof()
+            except OSError:  # the peer has reset it already
+                transport.abort()
             transport.resume_reading()  # to see the end, and to let it come
         else:
             transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -462,6 +463,21 @@ async def test_a_reset_connection_is_a_lost_one(tmp_path: Path) -> None:
         meeting.writer.transport.abort()
         await meeting.ended()
         assert meeting.script.told[0] == "The connection broke: Connection reset by peer."
+
+
+async def test_a_connection_that_is_reset_while_we_close_it_is_no_defect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with met(tmp_path, lambda _: [CloseConnection("enough")]) as meeting:
+
+        def reset() -> None:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+        assert meeting.connection._transport is not None
+        meeting.connection._transport.write_eof = reset  # type: ignore[method-assign]  # the moment cannot be hit
+        meeting.writer.write(b"x")
+        await meeting.ended()
+        assert caplog.text == ""
 
 
 async def test_dropping_frees_the_socket_at_once(tmp_path: Path) -> None:
