@@ -112,10 +112,9 @@ def commands() -> list[str]:
 
     def walk(command: Any, path: str) -> Iterator[str]:
         inner = getattr(command, "commands", None)
-        if inner is None:
+        if inner is None or (path and getattr(command, "invoke_without_command", False)):
             yield path
-            return
-        for name, child in inner.items():
+        for name, child in (inner or {}).items():
             if not child.hidden:
                 yield from walk(child, f"{path} {name}".strip())
 

@@ -239,3 +239,24 @@ async def test_who_follows_is_told_that_the_relay_stops(tmp_path: Path) -> None:
         await server.stop()
         rest = [json.loads(text) async for text in lines]
         assert rest[-1]["problem"]["exit_code"] == 3
+
+
+# -- documentation ---------------------------------------------------------------------------------------------------
+
+
+def test_every_field_and_every_reason_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "relay.md").read_text()
+    fields = page[page.index("### Every field of the status") : page.index("## Why a partner")]
+
+    def names(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            return set(value).union(*map(names, value.values()))
+        return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+    assert (
+        sorted(name for name in names(as_json(Hub((partner(), absent())).status())) if f"`{name}`" not in fields)
+        == []
+    )
+    assert [state for state in (*AttachmentState, *PartnerState) if f"`{state}`" not in fields] == []
+    reasons = page[page.index("## Why a partner") : page.index("## What the log says")]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", reasons, re.MULTILINE)) == {str(kind) for kind in RefusalKind}
