@@ -180,7 +180,7 @@ def ratio(values: Iterable[float]) -> float:
 
 def per_s(rounds: list[Round], name: str) -> int:
     """The median of a rate."""
-    return round(statistics.median(getattr(item, name) for item in rounds))
+    return int(statistics.median(getattr(item, name) for item in rounds))
 
 
 def ms(values: Iterable[float]) -> float:
