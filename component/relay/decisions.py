@@ -42,6 +42,9 @@ SILENCE_SECONDS = 15.0
 
 RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 5.0)
 MAX_QUESTIONS = 1000
+COMPLAINT_SECONDS = 5.0
+"""The log hears of troubles that come and go no more often than this."""
+
 TRIES = 5
 """An answer that is older than the last change is asked for again, so often."""
 
@@ -130,6 +133,7 @@ class Decisions:
         self._closed = False
         self._leave_alone_until = -math.inf
         self._complaint = ""
+        self._silent_until = -math.inf
 
     # What is known
 
@@ -373,8 +377,8 @@ class Decisions:
         if away:
             self.reachable = False
             self._leave_alone_until = self._now() + self._retry[0]
-        if why != self._complaint and not self._closed:
-            self._complaint = why
+        if why != self._complaint and not self._closed and self._now() >= self._silent_until:
+            self._complaint, self._silent_until = why, self._now() + COMPLAINT_SECONDS
             log.warning("The policy cannot be asked or followed: %s", why)
 
 

@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from component.base.audit_chain import canonical_detail
-from component.base.errors import InputError
+from component.base.errors import InputError, Unreachable
+from stanzagate.admin.access import CLOSING
 from stanzagate.admin.following import Following
 from stanzagate.admin.relay_models import Confirmation, Events, RelayDecisionOut, RelayName, Reported, StreamId
 from stanzagate.admin.relays import Relays
 from stanzagate.admin.routes import Asked, By
-from stanzagate.admin.streams import JSON_LINES, JsonLines, line
+from stanzagate.admin.streams import JSON_LINES, STOPPING, JsonLines, line
 
 router = APIRouter(prefix="/v1/relay", tags=["relay"])
 
@@ -32,8 +33,10 @@ async def decision(services: Asked, by: By, requester: str, device: str, partner
 
 
 @router.get("/changes", responses=_STREAM, response_class=JsonLines)
-async def changes(services: Asked, by: By, relay: Annotated[RelayName, Query()]) -> JsonLines:
+async def changes(services: Asked, by: By, request: Request, relay: Annotated[RelayName, Query()]) -> JsonLines:
     """Follow the policy. Every change waits until this relay has confirmed it."""
+    if request.scope[CLOSING].is_set():  # it would forget everything for a stream that ends at once
+        raise Unreachable(STOPPING.message, hint=STOPPING.hint)
     return _Stream(services.relays, services.relays.follow(relay))
 
 

@@ -38,7 +38,7 @@ async def told(api: FakeApi, decisions: Decisions, line: dict[str, Any]) -> None
     await until(lambda: decisions.counters["changes"] > changes)
 
 
-# -- remembering --------------------------------------------------------------------------------------------------
+# -- remembering -----------------------------------------------------------------------------------------------------
 
 
 async def test_before_anything_is_known_nothing_is_remembered_and_everything_is_guarded() -> None:
@@ -137,7 +137,7 @@ async def test_too_many_questions_are_not_asked() -> None:
             task.cancel()
 
 
-# -- changes ------------------------------------------------------------------------------------------------------
+# -- changes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ async def test_a_confirmation_is_repeated_until_it_is_heard() -> None:
         await until(lambda: api.confirmed[-1] == ("s1", 3))
 
 
-# -- when nobody can say --------------------------------------------------------------------------------------------
+# -- when nobody can say ---------------------------------------------------------------------------------------------
 
 
 async def test_while_the_stream_is_lost_what_is_known_holds_until_it_is_stale_and_new_questions_are_asked() -> None:
@@ -386,7 +386,7 @@ async def test_the_same_trouble_is_said_once(caplog: pytest.LogCaptureFixture) -
     assert len(said) == 2 and "Nobody answers at admin.sock" in said[0] and "again" in said[1]
 
 
-# -- answers and memory -----------------------------------------------------------------------------------------------
+# -- answers and memory ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
