@@ -146,7 +146,10 @@ class Reports:
         self._wanted.set()
 
     def _event(self, action: str, subject: str, detail: Mapping[str, Any]) -> bytes:
-        text = json.dumps(detail, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        try:
+            text = json.dumps(detail, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the detail of {action} is not JSON: {error}") from None
         if len(text) > MAX_DETAIL:
             text = json.dumps({"cut": text[:MAX_DETAIL], "length": len(text)})
         head = {"time": round(self._clock(), 6), "action": action, "subject": _cut(subject)}
