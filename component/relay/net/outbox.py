@@ -65,13 +65,16 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BarrierTiming:
-    """Seconds.
+    """Seconds. Between two barriers lies five times what the server took to answer the last one, within bounds: little
+    is uncertain while the server is idle, and one that is busy is not kept busier.
 
-    :ivar interval: between two barriers, unless half of what may be unconfirmed is.
+    :ivar shortest: between two barriers, unless half of what may be unconfirmed is.
+    :ivar longest: likewise.
     :ivar answer: after which a server that has not answered one is taken for dead.
     """
 
-    interval: float = 0.05
+    shortest: float = 0.005
+    longest: float = 0.05
     answer: float = 60.0
 
 
@@ -109,7 +112,8 @@ class Outbox:
         self._pressure = False
         self._pump_scheduled = False
         self._barrier_id = ""
-        self._last_barrier = clock() - timing.interval
+        self._last_barrier = clock() - timing.longest
+        self._interval = timing.longest
         self._next_barrier: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -220,7 +224,7 @@ class Outbox:
     def _want_barrier(self) -> None:
         if self._writer is None or self._unconfirmed.outstanding or not self._unconfirmed.behind:
             return
-        left = self._last_barrier + self._timing.interval - self._clock()
+        left = self._last_barrier + self._interval - self._clock()
         if left <= 0 or self._half:
             self.barrier()
         elif self._next_barrier is None:
@@ -246,6 +250,8 @@ class Outbox:
         if not self._barrier_id or barrier_id != self._barrier_id:
             return
         self._barrier_id = ""
+        took = self._clock() - self._last_barrier
+        self._interval = min(max(5 * took, self._timing.shortest), self._timing.longest)
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None

@@ -18,7 +18,7 @@ from component.relay.wire.stanza import Stanza
 from tests.unit.fakeserver import FakeServer
 
 DOMAIN = "partner.test"
-QUICK = Timing(first_delay=0.001, longest_delay=0.004, connect=10.0, watch=60.0, barriers=BarrierTiming(0.0, 60.0))
+QUICK = Timing(first_delay=0.001, longest_delay=0.004, connect=10.0, watch=60.0, barriers=BarrierTiming(0.0, 0.0))
 
 LIMITS = QueueLimits()
 

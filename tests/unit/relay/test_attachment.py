@@ -145,7 +145,7 @@ async def test_one_barrier_is_under_way_at_a_time(server: LocalServer, recorder:
 
 
 async def test_barriers_keep_their_distance(server: LocalServer, recorder: Recorder, spawn: Tasks) -> None:
-    seldom = dataclasses.replace(QUICK, barriers=BarrierTiming(3600.0, 60.0))
+    seldom = dataclasses.replace(QUICK, barriers=BarrierTiming(3600.0, 3600.0))
     link = await attached(server, recorder, spawn, timing=seldom, limits=QueueLimits(stanzas=40))
     send(link, "0")
     await server.ids(1)
@@ -282,7 +282,7 @@ async def test_a_server_that_answers_no_barrier_is_given_up(
     server: LocalServer, recorder: Recorder, spawn: Tasks, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.holds = True
-    deaf = dataclasses.replace(QUICK, barriers=BarrierTiming(0.0, 0.01))
+    deaf = dataclasses.replace(QUICK, barriers=BarrierTiming(0.0, 0.0, 0.01))
     link = await attached(server, recorder, spawn, timing=deaf)
     send(link, "1")
     await recorder.until(lambda: recorder.attachments == [True, False, True])
