@@ -65,7 +65,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BarrierTiming:
-    """Seconds. Between two barriers lies five times what the server took to answer the last one, within bounds: little
+    """Seconds. Between two barriers lies five times what the server took to answer the last, within bounds: little
     is uncertain while the server is idle, and one that is busy is not kept busier.
 
     :ivar shortest: between two barriers, unless half of what may be unconfirmed is.
