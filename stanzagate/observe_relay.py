@@ -34,10 +34,7 @@ _STATE: tuple[tuple[str, str, Callable[[PartnerStatus], float]], ...] = (
      lambda partner: sum(stream.waiting_bytes for stream in partner.streams)),
 )  # fmt: skip
 
-_COUNTS: tuple[tuple[str, str], ...] = (
-    ("handshake_failures", "TLS handshakes with the partner that failed."),
-    ("attachment_losses", "Times the local server was lost."),
-)
+_COUNTS: tuple[tuple[str, str], ...] = (("attachment_losses", "Times the local server was lost."),)
 
 _KINDS: tuple[tuple[str, str, str, Iterable[str]], ...] = (
     ("connections", "Connections that came to a stream, by who opened it.", "role", Role),
@@ -139,11 +136,6 @@ def _observe_relay(metrics: Metrics, observed: Observed) -> None:
         "What those should not have done who had not yet proven who they are, by kind.",
         "kind",
         lambda: counters.noticed,
-    )
-    metrics.counter(
-        "stanzagate_relay_strangers_handshake_failures",
-        "TLS handshakes that failed with those who had not yet said who they are.",
-        lambda: counters.handshake_failures,
     )
     metrics.counter(
         "stanzagate_relay_reports_lost",

@@ -38,7 +38,7 @@ class RefusalKind(StrEnum):
     """`bidi: required`, and the other side has none."""
 
     TLS = "tls"
-    """No TLS, or its handshake failed."""
+    """No TLS is offered, or its handshake failed."""
 
     RESOLUTION = "resolution"
     UNREACHABLE = "unreachable"
@@ -72,7 +72,6 @@ class PartnerCounters:
     :ivar noticed: what the partner should not have done, by kind.
     :ivar decisions: on stanzas for guarded hosts, by `DecisionOutcome`.
     :ivar connections: TCP connections that came to a stream, by `Role`.
-    :ivar handshake_failures: TLS handshakes that failed.
     :ivar attachment_losses: times the local server was lost.
     """
 
@@ -87,7 +86,6 @@ class PartnerCounters:
     noticed: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     connections: Counter[str] = field(default_factory=Counter)
-    handshake_failures: int = 0
     attachment_losses: int = 0
 
     def copy(self) -> PartnerCounters:
@@ -109,7 +107,6 @@ class RelayCounters:
     :ivar accepted: TCP connections that were accepted.
     :ivar turned_away: connections beyond a limit, by limit: ``connections``, ``per-address``.
     :ivar passed_through: connections handed to the server's own port.
-    :ivar handshake_failures: TLS handshakes that failed with those who had not said who they are.
     :ivar reports_lost: rows for the audit record that were dropped for want of room.
     """
 
@@ -119,7 +116,6 @@ class RelayCounters:
     accepted: int = 0
     turned_away: Counter[str] = field(default_factory=Counter)
     passed_through: int = 0
-    handshake_failures: int = 0
     reports_lost: int = 0
 
     def of(self, partner: str) -> PartnerCounters:

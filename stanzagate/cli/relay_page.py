@@ -56,7 +56,8 @@ def _head(status: Mapping[str, Any]) -> Iterator[str]:
 def _policy(policy: Mapping[str, Any]) -> str:
     guarded = ", ".join(policy["guarded_hosts"]) or "nothing"
     if not policy["reachable"]:
-        return f"NOT REACHABLE: {policy['reason'] or 'the admin API does not answer.'} Guarded: {guarded}."
+        left = "Nothing is let in before it has been heard of." if policy["epoch"] is None else f"Guarded: {guarded}."
+        return f"NOT REACHABLE: {policy['reason'] or 'The admin API does not answer.'} {left}"
     if not policy["following"]:
         return f"reachable, but changes are not told: {policy['reason'] or 'the stream of changes broke.'}"
     return f"in force up to change {policy['epoch']}; guarded: {guarded}"
@@ -136,8 +137,6 @@ def _counters(partner: Mapping[str, Any], before: Mapping[str, Any] | None, seco
     for name in ("bounced", "refused", "dropped", "decisions", "refusals", "noticed"):
         if counted_kinds := {kind: number for kind, number in counters[name].items() if number}:
             yield _line("", f"{name}: {', '.join(f'{number} {kind}' for kind, number in counted_kinds.items())}")
-    if counters["handshake_failures"]:
-        yield _line("", f"{counted(counters['handshake_failures'], 'TLS handshake')} failed")
 
 
 def change(partner: Mapping[str, Any], now: float) -> tuple[object, ...]:

@@ -105,6 +105,9 @@ async def test_a_policy_that_is_away_is_said(hub: Hub, tmp_path: Path, said: Any
     hub.policy = PolicyStatus(False, False, 12, ("cpe.test",), "Nobody answers at admin.sock.")
     assert await run("status", "--socket", str(tmp_path / "relay.sock")) == 0
     assert "NOT REACHABLE: Nobody answers at admin.sock. Guarded: cpe.test." in said().out
+    hub.policy = PolicyStatus(False, False, reason="Nobody answers at admin.sock.")
+    assert await run("status", "--socket", str(tmp_path / "relay.sock")) == 0
+    assert "Nothing is let in before it has been heard of." in said().out
     hub.policy = PolicyStatus(True, False, 12, ("cpe.test",))
     assert await run("status", "--socket", str(tmp_path / "relay.sock")) == 0
     assert "changes are not told" in said().out
