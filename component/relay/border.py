@@ -28,7 +28,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from component.base.audit_counts import RefusalCounts
 from component.base.jid import Jid, JidError, prepare_often
 from component.base.limits import Buckets
 from component.base.settings import UNLIMITED, Rate
@@ -160,7 +159,8 @@ class Border:
 
     :param rules: by partner, prepared domains; `rules` can be replaced at any time.
     :param decisions: the allowed-JID policy.
-    :param on_refusal: told of the first refusal of a requester by a rule; `refusals` counts those that follow.
+    :param on_refusal: told of every refusal; whoever records them counts those that repeat
+        (`component.relay.reports`).
     :param on_decision: told of every decision on a stanza.
     :param clock: monotonic seconds.
     """
@@ -174,7 +174,6 @@ class Border:
         on_decision: OnDecision = lambda _partner, _outcome: None,
         clock: Callable[[], float],
     ) -> None:
-        self.refusals = RefusalCounts()
         self.waiting: Waiting
         self._decisions = decisions
         self._on_refusal = on_refusal
@@ -284,6 +283,4 @@ class Border:
         return refusal
 
     def _report(self, stanza: Stanza, partner: str, rule: str, reason: str) -> None:
-        requester = stanza.sender.partition("/")[0]
-        if self.refusals.add(requester, stanza.recipient, rule) is not None:
-            self._on_refusal(partner, requester, stanza.recipient, rule, reason)
+        self._on_refusal(partner, stanza.sender.partition("/")[0], stanza.recipient, rule, reason)
