@@ -13,17 +13,24 @@ _WRAP = 2**32
 ROOM = 5_000
 """So many stanzas may wait for their acknowledgement before a stream counts as congested."""
 
+MANY = 100
+PAUSE = 0.1
+"""An acknowledgement is asked for behind so many stanzas, or so many seconds after the first: each question and its
+answer cost as much as a stanza."""
+
 
 class Acks:
     """The counters of one stream.
 
     :ivar counting: stanzas that we send are counted: acknowledgements were agreed on, or at least asked for.
     :ivar asked: since when an acknowledgement is outstanding, in seconds; None when none is.
+    :ivar due: when to ask for one, in seconds; None when nothing waits, or it was asked for.
     """
 
     def __init__(self) -> None:
         self.counting = False
         self.asked: float | None = None
+        self.due: float | None = None
         self._agreed = False
         self._handled = 0
         self._sent = 0
@@ -46,15 +53,11 @@ class Acks:
         """Count from here on what we send: ``<enable/>`` goes out, or has come."""
         self.counting = True
 
-    def agree(self, now: float) -> bool:
-        """Count from here on what we take: ``<enabled/>`` goes out, or has come.
-
-        :returns: whether to ask for an acknowledgement.
-        """
+    def agree(self, now: float) -> None:
+        """Count from here on what we take: ``<enabled/>`` goes out, or has come."""
         self._agreed = True
         self._handled = 0
-        self.asked = now if self._waiting else None
-        return bool(self._waiting)
+        self.due = now if self._waiting else None
 
     def refuse(self) -> None:
         """The peer does not acknowledge."""
@@ -64,30 +67,36 @@ class Acks:
     def sent(self, token: object, now: float) -> bool:
         """Note a stanza that is being sent.
 
-        :returns: whether to ask for an acknowledgement.
+        :returns: whether to ask for an acknowledgement at once (`ask`).
         """
         self._sent += 1
         self._waiting.append(token)
         if self.asked is not None or not self._agreed:
             return False
-        self.asked = now
-        return True
+        if self.due is None:
+            self.due = now + PAUSE
+        return len(self._waiting) >= MANY
 
-    def acknowledged(self, handled: str, now: float) -> bool | None:
+    def ask(self, now: float) -> None:
+        """An acknowledgement is being asked for."""
+        self.asked, self.due = now, None
+
+    def acknowledged(self, handled: str, now: float) -> bool:
         """The peer says how many it has taken (XEP-0198 §4).
 
         :param handled: the attribute as it came.
-        :returns: None when that cannot be; else whether to ask again for what was sent meanwhile.
+        :returns: False when that cannot be.
         """
         if not (handled.isascii() and handled.isdigit() and len(handled) <= len(str(_WRAP))):
-            return None
+            return False
         waiting = (self._sent - int(handled)) % _WRAP
         if waiting > len(self._waiting):
-            return None
+            return False
         while len(self._waiting) > waiting:
             self._waiting.popleft()
-        self.asked = now if self._waiting else None
-        return bool(self._waiting)
+        self.asked = None
+        self.due = now + PAUSE if self._waiting else None
+        return True
 
     def taken(self) -> None:
         """Note a stanza that has come."""
@@ -97,5 +106,5 @@ class Acks:
         """The tokens of what was not acknowledged, in order; taken out."""
         tokens = tuple(self._waiting)
         self._waiting.clear()
-        self.asked = None
+        self.asked = self.due = None
         return tokens

@@ -158,6 +158,7 @@ class S2SStream(ABC):
             raise LookupError(f"{pair} is not authorized")
         self._traffic = self._written = now
         if self.acks.counting and self.acks.sent(token, now):
+            self.acks.ask(now)
             raw += nonzas.SM_REQUEST
         return [SendBytes(raw)]
 
@@ -196,6 +197,8 @@ class S2SStream(ABC):
             first = min(self._traffic + limits.idle, self._written + limits.keepalive)
             if self.acks.asked is not None:
                 first = min(first, self.acks.asked + limits.negotiation_timeout)
+            elif self.acks.due is not None:
+                first = min(first, self.acks.due)
         asked = self.dialback.deadline
         return first if asked is None else min(first, asked)
 
@@ -219,6 +222,9 @@ class S2SStream(ABC):
                 self.fail("connection-timeout", f"Nothing was authorized in {limits.negotiation_timeout:g} seconds.")
         elif self.acks.asked is not None and now >= self.acks.asked + limits.negotiation_timeout:
             self.fail("connection-timeout", "What was sent is not acknowledged.")
+        elif self.acks.due is not None and now >= self.acks.due:
+            self.acks.ask(now)
+            self.write(nonzas.SM_REQUEST)
         elif now >= self._traffic + limits.idle:
             return self._taken() + self.close("", "The stream was idle.", now)
         elif now >= self._written + limits.keepalive:
@@ -387,20 +393,16 @@ class S2SStream(ABC):
                 self.write(nonzas.sm_answer(acks.handled))
             case "a":
                 congested = acks.congested
-                again = acks.acknowledged(element.get("h", ""), self.now)
-                if again is None:
+                if not acks.acknowledged(element.get("h", ""), self.now):
                     self.fail("undefined-condition", "More is acknowledged than was sent.")
-                elif again:
-                    self.write(nonzas.SM_REQUEST)
-                if congested and not acks.congested:
+                elif congested and not acks.congested:
                     self.put(Relieved())
             case "enable" if self.table is INCOMING:
                 acks.begin()
                 acks.agree(self.now)
                 self.write(nonzas.SM_ENABLED)
             case "enabled" if self.table is OUTGOING and acks.counting:
-                if acks.agree(self.now):
-                    self.write(nonzas.SM_REQUEST)
+                acks.agree(self.now)
             case "failed":
                 acks.refuse()
             case "resume":
