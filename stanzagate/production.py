@@ -312,6 +312,7 @@ def _grid(choices: Choices) -> dict[str, Any] | None:
         "crl": choices.runtime / "node-ca.crl",  # the folder of the deployment cannot be written to by the service
         "limits": None,
         "history": False,
+        "federated": [],
     }
 
 

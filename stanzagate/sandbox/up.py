@@ -212,6 +212,7 @@ def write_config(plan: Plan) -> None:
             "crl": "node-crl.pem",
             "limits": "unlimited",
             "history": True,
+            "federated": list(plan.partners),
         },
         "guarded": [plan.domains[0]],
         "plugin": plan.plugin,
