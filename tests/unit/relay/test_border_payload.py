@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from component.base import ns
+from component.relay import ns as relay_ns
 from component.relay.border_payload import LONGEST_REMEMBERED, Payload, PayloadFinder
+from component.relay.wire.parser import Received, StreamParser
+from component.relay.wire.stanza import read
 from tests.unit.relay.borderkit import REQUEST, XMLNS
 from tests.unit.relay.stanzas import stanza
 
@@ -90,3 +93,24 @@ def test_names_that_are_made_up_fill_no_memory() -> None:
     assert not finder.carries(stanza(f"<{'x' * 1000} xmlns='urn:x'/>").element)
     assert max(map(len, finder._harmless)) <= LONGEST_REMEMBERED
     assert finder.carries(stanza(REQUEST).element)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<connectionRequest {WRITTEN_OTHERWISE}/>",
+        "<c:connectionRequest/>",
+        "<x xmlns='urn:x'><c:y/></x>",
+        "<connectionRequest/>",
+        "<![CDATA[x]]><c:connectionRequest><username>u</username></c:connectionRequest>",
+    ],
+)
+def test_a_payload_is_found_in_what_comes_from_a_stream(content: str) -> None:
+    header = (
+        f"<stream:stream xmlns='{relay_ns.SERVER}' xmlns:stream='{relay_ns.STREAM}' "
+        f"xmlns:c='{ns.CONNECTION_REQUEST}' version='1.0'>"
+    )
+    arrived = f"<message from='a@partner.test/x' to='cpe1@cpe.test/y'>{content}</message>"
+    events = StreamParser(relay_ns.SERVER, limit=8192).feed((header + arrived).encode())
+    (received,) = [event for event in events if isinstance(event, Received)]
+    assert PayloadFinder().carries(read(received, relay_ns.SERVER).element)
