@@ -141,7 +141,7 @@ class Attachment:
         try:
             while not self._stop.is_set():
                 self._is(AttachmentState.CONNECTING)
-                if await self._attach():
+                if await self._attach() and not self._stop.is_set():
                     delay = self._timing.first_delay
                     await self._stay()
                 if self._stop.is_set():

@@ -491,6 +491,20 @@ async def test_what_waits_without_a_server_is_handed_back_at_the_end(
     assert recorder.lost[1:] == [("2", "remote-server-timeout", False)]
 
 
+async def test_it_can_be_ended_while_it_connects(recorder: Recorder, spawn: Tasks) -> None:
+    server = LocalServer(handshake=False)
+    await server.start()
+    link = attachment(server, recorder)
+    spawn("attachment", link.run())
+    while not server.connections:
+        await asyncio.sleep(0)
+    await link.drain(10.0)
+    await spawn.done()
+    assert recorder.attachments == []
+    assert link.status().state is AttachmentState.STOPPED
+    await server.stop()
+
+
 async def test_cancelling_hands_everything_back(server: LocalServer, recorder: Recorder, spawn: Tasks) -> None:
     server.holds = True
     link = await attached(server, recorder, spawn, limits=QueueLimits(stanzas=1))
