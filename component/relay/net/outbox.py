@@ -68,8 +68,7 @@ class BarrierTiming:
     """Seconds. Between two barriers lies five times what the server took to answer the last, within bounds: little
     is uncertain while the server is idle, and one that is busy is not kept busier.
 
-    :ivar shortest: between two barriers, unless half of what may be unconfirmed is.
-    :ivar longest: likewise.
+    :ivar shortest: between two barriers, unless half of what may be unconfirmed is; `longest` likewise.
     :ivar answer: after which a server that has not answered one is taken for dead.
     """
 
@@ -147,7 +146,7 @@ class Outbox:
                 self._keep(raw, stanza, now)
             elif not self._pump_scheduled:
                 self._pump_scheduled = True
-                asyncio.get_running_loop().call_soon(self._pump_now)
+                asyncio.get_running_loop().call_soon(self.pump)
         else:
             self._keep(raw, stanza, now)
 
@@ -188,6 +187,7 @@ class Outbox:
 
     def pump(self) -> None:
         """Write what waits, as far as the server takes it; called when it reads again, or no more."""
+        self._pump_scheduled = False
         while self._queue and self._flows and self._writer is not None:
             batch = self._queue.take(BATCH)
             data = b"".join([one.raw for one in batch])
@@ -197,10 +197,6 @@ class Outbox:
             self._arm_expiry()
         self._press()
         self._want_barrier()
-
-    def _pump_now(self) -> None:
-        self._pump_scheduled = False
-        self.pump()
 
     @property
     def _flows(self) -> bool:
@@ -248,13 +244,12 @@ class Outbox:
     def answered(self, barrier_id: str) -> None:
         """A barrier has come back."""
         if not self._barrier_id or barrier_id != self._barrier_id:
-            return
+            return  # of a connection before this one
         self._barrier_id = ""
         took = self._clock() - self._last_barrier
         self._interval = min(max(5 * took, self._timing.shortest), self._timing.longest)
         if self._silence is not None:
             self._silence.cancel()
-            self._silence = None
         self._unconfirmed.confirmed()
         self._changed.set()
         self.pump()
@@ -292,8 +287,7 @@ class Outbox:
     def _arm_expiry(self) -> None:
         deadline = self._queue.deadline
         if self._expiry is None and deadline is not None:
-            left = max(0.0, deadline - self._clock())
-            self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
+            self._expiry = asyncio.get_running_loop().call_later(max(0.0, deadline - self._clock()), self._expire)
 
     def _expire(self) -> None:
         self._expiry = None
