@@ -153,6 +153,7 @@ class StreamParser:
         """Clark names by expat's names; expat looks names up here by itself."""
         self._known_tags: set[str] = set()
         self._known_attributes: set[str] = set()
+        self._knows_all = self._known_attributes.issuperset
         self._remembered = 0
         self._whole = WholeTags()
         self._taken = 0
@@ -275,7 +276,9 @@ class StreamParser:
         if self._depth > 1:
             self._partial += data[self._mark - self._base :] if self._mark > self._base else data
         elif self._depth:
-            self._pass_white(self._base + len(data))
+            end = self._base + len(data)
+            if self._mark != end:
+                self._pass_white(end)
         elif data.rstrip(_WHITE)[-1:] not in (b">", b""):
             raise _Stop(_NO_STREAM)
 
@@ -312,6 +315,7 @@ class StreamParser:
         expat = ParserCreate("UTF-8", _SEPARATOR, intern=self._clark)
         if hasattr(expat, "SetReparseDeferralEnabled"):
             expat.SetReparseDeferralEnabled(False)
+        expat.buffer_text = True
         expat.XmlDeclHandler = self._on_declaration
         expat.StartNamespaceDeclHandler = self._on_namespace
         expat.StartElementHandler = self._on_start
@@ -343,10 +347,12 @@ class StreamParser:
         self._depth = depth = self._depth + 1
         if depth == 2:
             self._on_element()
-        if name not in self._known_tags or not self._known_attributes.issuperset(attributes):
-            name, attributes = self._learn(name, attributes)
-        self._weight -= len(name)
-        if self._weight < 0 or len(attributes) > MOST_ATTRIBUTES or depth > DEEPEST + 1:
+        if name not in self._known_tags:
+            name = self._learn(name)
+        if attributes and not self._knows_all(attributes):
+            attributes = {self._named_attribute(key): value for key, value in attributes.items()}
+        self._weight = weight = self._weight - len(name)
+        if weight < 0 or depth > DEEPEST + 1 or len(attributes) > MOST_ATTRIBUTES:
             raise _failed("policy-violation", "An element has too many levels, attributes or long names.")
         if depth > 1:
             self._open(name, attributes)
@@ -411,21 +417,14 @@ class StreamParser:
 
     # Names
 
-    def _learn(self, name: str, attributes: dict[str, str]) -> tuple[str, dict[str, str]]:
-        """Clark names for names that are new; from now on expat knows them."""
-        if self._remembered > _MEMORY:
-            self._remembered = 0
-            self._clark.clear()
-            self._known_tags.clear()
-            self._known_attributes.clear()
+    def _learn(self, name: str) -> str:
+        """The Clark name for the name of an element that is new; from now on expat knows it."""
         name = self._named(name)
         self._known_tags.add(name)
-        return name, {self._named_attribute(key): value for key, value in attributes.items()}
+        return name
 
     def _named_attribute(self, name: str) -> str:
         """Those in a namespace, but for ``xml:lang``, stay unknown, so that each is weighed."""
-        if name in self._known_attributes:
-            return name
         name = self._named(name)
         if name[0] != "{" or name.startswith(_XML):
             self._known_attributes.add(name)
@@ -434,6 +433,12 @@ class StreamParser:
         return name
 
     def _named(self, name: str) -> str:
+        if self._remembered > _MEMORY:
+            self._remembered = 0
+            self._clark.clear()
+            self._known_tags.clear()
+            self._known_attributes.clear()
+        self._remembered += 2 * len(name)
         if _SEPARATOR not in name:
             return name
         namespace, _, local = name.rpartition(_SEPARATOR)
@@ -441,5 +446,4 @@ class StreamParser:
             raise _failed("bad-format", "A namespace is no URI.")
         clark = f"{{{namespace}}}{local}"
         self._clark[name] = clark
-        self._remembered += len(name) + len(clark)
         return clark

@@ -84,9 +84,10 @@ def _whole(data: bytes) -> int:
     start = data.rfind(b"<")
     end = 0
     if start >= 0:
-        end = end_of_tag(data, start)
-        if end < 0:
+        tag = _TAG.match(data, start)
+        if tag is None:
             return start
+        end = tag.end()
         if end == len(data):
             return end
     start = data.rfind(b"&", end)
