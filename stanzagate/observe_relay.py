@@ -160,7 +160,9 @@ def _observe_traffic(metrics: Metrics, observed: Observed) -> None:
         "Pairs of domains with a stream, by direction.",
         ("partner", "direction"),
         lambda: {
-            (partner.domain, direction): sum(getattr(pair, name) for pair in partner.pairs)
+            (partner.domain, direction): len(
+                {(pair.local, pair.remote) for pair in partner.pairs if getattr(pair, name)}
+            )
             for partner in observed.status.partners
             for direction, name in (("sent", "sends"), ("received", "receives"))
         },

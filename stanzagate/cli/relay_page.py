@@ -33,7 +33,7 @@ def page(status: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> 
     yield from _head(status)
     earlier = {partner["domain"]: partner for partner in (before or {}).get("partners", ())}
     seconds = status["time"] - before["time"] if before else 0.0
-    for partner in sorted(status["partners"], key=lambda one: (one["state"] == "connected", one["domain"])):
+    for partner in sorted(status["partners"], key=lambda one: (not troubled(one), one["state"], one["domain"])):
         yield ""
         yield f"{partner['domain']}  {headline(partner, status['time'])}"
         yield from _partner(partner, status["time"])
@@ -48,7 +48,8 @@ def _head(status: Mapping[str, Any]) -> Iterator[str]:
     yield _line("listens at", ", ".join(status["listeners"]) or "no address: only we connect")
     yield _line("policy", _policy(status["policy"]))
     up = sum(partner["state"] == "connected" for partner in partners)
-    yield _line("partners", f"{up} of {len(partners)} connected")
+    ill = sum(map(troubled, partners))
+    yield _line("partners", f"{up} of {len(partners)} connected{f', {ill} in trouble' if ill else ''}")
     if status["unauthenticated"]:
         yield _line("strangers", f"{counted(status['unauthenticated'], 'connection')} not yet authenticated")
 
@@ -63,8 +64,17 @@ def _policy(policy: Mapping[str, Any]) -> str:
     return f"in force up to change {policy['epoch']}; guarded: {guarded}"
 
 
+def troubled(partner: Mapping[str, Any]) -> bool:
+    """Whether somebody should look at a partner: one that is idle, since nobody writes, is well."""
+    waits_for_it = partner["direction"] == "inbound" and partner["state"] == "not-connected"
+    detached = partner["attachment"]["state"] != "attached"
+    return bool(waits_for_it or detached or partner["last_refusal"] or partner["queues"])
+
+
 def headline(partner: Mapping[str, Any], now: float) -> str:
     """Whether a partner is connected, and since when."""
+    if partner["state"] == "not-connected" and not troubled(partner):
+        return "not connected, idle"
     text = _STATES.get(partner["state"], str(partner["state"]))
     if partner["streams"]:
         text += f" since {moment(min(stream['since'] for stream in partner['streams']), now)}"

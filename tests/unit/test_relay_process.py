@@ -281,3 +281,32 @@ async def test_signals_reload_and_drain(tmp_path: Path) -> None:
     assert process.returncode == 0
     assert b"The relay runs: isp.test for partner.test." in err and b"Traceback" not in err
     assert b"s3cret" not in err and b"t0ken" not in err
+
+
+async def test_the_real_relay_says_what_ails_it_and_ends_in_order(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the local server nor the admin API is there."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "stanzagate", "relay", "-c", str(write(tmp_path, port=1)),
+        stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    err: Any = process.stderr
+    said = b""
+    while b"The relay runs" not in said or b"not attached" not in said:
+        said += await err.readline()
+    assert await asyncio.to_thread(main, ["relay", "status", "--json", "--dir", str(tmp_path)]) == 0
+    status = json.loads(capfd.readouterr().out)
+    (found,) = status["partners"]
+    assert (found["state"], found["attachment"]["state"]) == ("not-connected", "waiting")
+    assert found["attachment"]["reason"] and status["policy"]["reason"]
+    assert (status["policy"]["reachable"], status["policy"]["epoch"]) == (False, None)
+    assert status["listeners"][0].startswith("127.0.0.1:")
+    process.send_signal(signal.SIGHUP)
+    while b"was reloaded" not in said:
+        said += await err.readline()
+    process.send_signal(signal.SIGTERM)
+    _, rest = await process.communicate()
+    assert process.returncode == 0, rest
+    assert b"Traceback" not in said + rest and b"s3cret" not in said + rest and b"t0ken" not in said + rest
+    assert not (tmp_path / "relay.sock").exists()

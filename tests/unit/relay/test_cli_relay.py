@@ -76,7 +76,7 @@ async def test_the_page_tells_what_is_up_and_why_the_rest_is_not(hub: Hub, tmp_p
     assert lines.index("down.test  NOT CONNECTED") < next(
         number for number, line in enumerate(lines) if line.startswith("partner.test  connected since 2027-")
     )  # what is broken comes first
-    assert "1 of 2 partners" in text.replace("partners      1 of 2 connected", "1 of 2 partners")
+    assert "partners      1 of 2 connected, 1 in trouble" in text
     for part in (
         REASON, "by us, certificate", "in 12 s", "isp.test → down.test: 3 stanzas, 2.0 KiB, waiting for 12 s",
         "192.0.2.7:41234  external  TLSv1.3 TLS_AES_256_GCM_SHA384  bidi", "isp.test ⇄ partner.test",
@@ -84,6 +84,16 @@ async def test_the_page_tells_what_is_up_and_why_the_rest_is_not(hub: Hub, tmp_p
         "certificate sha256 abababab",
     ):  # fmt: skip
         assert part in text, part
+
+
+async def test_a_partner_to_whom_nobody_writes_is_no_trouble(hub: Hub, tmp_path: Path, said: Any) -> None:
+    idle = {"streams": (), "pairs": ()}
+    hub.partners = (partner("idle.test", **idle), partner("inbound.test", direction=Direction.INBOUND, **idle))
+    assert await run("status", "--socket", str(tmp_path / "relay.sock")) == 0
+    out = said().out
+    assert "0 of 2 connected, 1 in trouble" in out
+    assert out.index("inbound.test  NOT CONNECTED") < out.index("idle.test  not connected, idle")
+    assert "We connect when there is something to send." in out
 
 
 @pytest.mark.parametrize(

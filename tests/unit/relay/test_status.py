@@ -151,6 +151,13 @@ def test_every_figure_can_be_read() -> None:
     assert [each for each in metrics.names if each not in metrics.exposition().decode()] == []
 
 
+def test_a_pair_on_two_streams_is_one_pair() -> None:
+    hub = Hub((partner(pairs=(PAIR, PAIR)),))
+    metrics = Metrics()
+    observe_relay(metrics, Observed(hub.status, hub.counters))
+    assert told(metrics)['stanzagate_relay_pairs{direction="sent",partner="partner.test"}'] == 1
+
+
 def test_a_scrape_sees_one_moment() -> None:
     hub = Hub((partner(),))
     metrics = Metrics()
