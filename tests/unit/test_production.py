@@ -251,6 +251,8 @@ def test_the_unit_is_valid_and_hardened(tmp_path: Path, name: str) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert exposure.returncode == 0, exposure.stdout[-2000:]
+    # pyOpenSSL's callbacks need memory that is writable and executable; without it the relay does not start
+    assert ("MemoryDenyWriteExecute=yes" in unit.read_text()) is (name == "stanzagate.service")
 
 
 def test_the_command_prints_json_or_the_next_steps(tmp_path: Path) -> None:
