@@ -47,6 +47,8 @@ from stanzagate.process import Tasks, failed, log_to_stderr, no_core_dumps
 
 log = logging.getLogger("stanzagate")
 
+RELAYS = "relays.json"
+
 
 def run(path: Path) -> int:
     """Run the services that a configuration file names until SIGTERM or SIGINT.
@@ -99,7 +101,7 @@ class Parts:
         )
         decide = PolicyDecider(self.policy, self.audit, observe=self.observations.observe)
         self.enforcement = self._enforcement(decide)
-        self.relays = self._relays(decide)
+        self.relays = self._relays(decide, folder / RELAYS)
         self.link = self._link(read_secret(path, "gate.secret", config.gate.secret))
         self.gateway.attach(self.link)
         self.enforcement.attach(self.link)
@@ -115,10 +117,10 @@ class Parts:
             stale=gate.stale_limit, on_mode=mode_recorder(self.audit, self.store, self._spawn),
         )  # fmt: skip
 
-    def _relays(self, decide: PolicyDecider) -> Relays:
+    def _relays(self, decide: PolicyDecider, memory: Path) -> Relays:
         gate = self._config.gate
         guarded = Guarded(gate.guarded_hosts, gate.guard, gate.jid, ttl=gate.decision_ttl, stale=gate.stale_limit)
-        return Relays(decide, guarded, lambda: self.policy.epoch)
+        return Relays(decide, guarded, lambda: self.policy.epoch, memory=memory)
 
     def _link(self, secret: str) -> Link:
         gate, enforcement, gateway = self._config.gate, self.enforcement, self.gateway

@@ -42,6 +42,9 @@ SILENCE_SECONDS = 15.0
 
 RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 5.0)
 MAX_QUESTIONS = 1000
+MAX_OF_DOMAIN = 250
+"""Questions under way about requesters of one domain: a partner whose requesters flood leaves room to the others."""
+
 COMPLAINT_SECONDS = 5.0
 """The log hears of troubles that come and go no more often than this."""
 
@@ -123,6 +126,7 @@ class Decisions:
         self._silence = silence
         self._retry = retry
         self._questions: dict[tuple[str, str], _Question] = {}
+        self._asking_for: Counter[str] = Counter()
         self._life = 0  # grows with every stream: what was asked before one does not count in it
         self._known = -1  # no answer that is older counts
         self._heard = -math.inf
@@ -200,7 +204,7 @@ class Decisions:
                 scope = requester.full
 
     def _refresh(self, requester: Jid, device: Jid) -> None:
-        if len(self._questions) < MAX_QUESTIONS and (requester.bare, device.bare) not in self._questions:
+        if self._has_room(requester.domain) and (requester.bare, device.bare) not in self._questions:
             self._begin(requester, device, requester.bare)
 
     def _join(self, requester: Jid, device: Jid, scope: str) -> _Question:
@@ -211,12 +215,16 @@ class Decisions:
         if question is not None:
             self.counters["shared"] += 1
             return question
-        if len(self._questions) >= MAX_QUESTIONS:
-            raise Away(f"{MAX_QUESTIONS} questions wait for an answer already.")
+        if not self._has_room(requester.domain):
+            raise Away("Too many questions wait for an answer already.")
         return self._begin(requester, device, scope)
+
+    def _has_room(self, domain: str) -> bool:
+        return len(self._questions) < MAX_QUESTIONS and self._asking_for[domain] < MAX_OF_DOMAIN
 
     def _begin(self, requester: Jid, device: Jid, scope: str) -> _Question:
         question = self._questions[scope, device.bare] = _Question(requester)
+        self._asking_for[requester.domain] += 1
         self._spawn("relay.question", self._settle(question, requester, device, scope))
         return question
 
@@ -241,6 +249,9 @@ class Decisions:
             if not answer.done():
                 answer.set_exception(BadAnswer("The relay ends."))
             del self._questions[scope, device.bare]
+            self._asking_for[requester.domain] -= 1
+            if not self._asking_for[requester.domain]:
+                del self._asking_for[requester.domain]
 
     async def _answered(self, requester: Jid, device: Jid) -> Decision:
         """Ask until the answer is not older than what is known, and remember it."""

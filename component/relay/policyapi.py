@@ -63,6 +63,7 @@ class PolicyApi:
         self._url = "http://stanzagate" if socket is not None else url
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
         self._asking = self._client(QUESTIONS)
+        self._turns = asyncio.Semaphore(QUESTIONS)  # httpx's own queue takes time that grows with its square
         self._following = self._client(4)  # questions must never keep a change from being confirmed
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every address with its query
 
@@ -102,7 +103,8 @@ class PolicyApi:
         :raises BadAnswer: what is answered is none.
         """
         wanted = {"requester": requester, "device": device, "partner": partner}
-        return await self._once_more(self._asking, "GET", "/v1/relay/decision", wanted)
+        async with self._turns:
+            return await self._once_more(self._asking, "GET", "/v1/relay/decision", wanted)
 
     async def confirm(self, stream: str, epoch: int) -> None:
         """Say that whatever the changes up to an epoch touch is forgotten.

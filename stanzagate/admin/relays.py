@@ -9,24 +9,31 @@ change touches. It follows a stream of changes; each line of it is confirmed by 
                   goodbye         it remembers nothing any more, and ends
 
 A relay whose stream breaks without goodbye may go on by what it remembers until that is `stale`; so long every change
-waits for it, and names it. It is known by its name: two at a time must not have the same.
+waits for it, and names it, also when it was we who were restarted: the names are kept in a file. A relay is known by
+its name: two at a time must not have the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from component.base.enforcement import Decider, NoDecision, NotConfirmed, as_prepared, lifetime
 from component.base.errors import Conflict, InputError, Unreachable
+from component.base.files import write_atomic
 from component.base.guardedhost import CONFIRM_SECONDS
 from component.base.jid import prepare_often
 from component.base.pluginstatus import Guard, PluginMode
 from stanzagate.admin.following import Following
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 MAX_RELAYS = 64
@@ -94,6 +101,7 @@ class Relays:
     :param epoch: the number of the policy that is in force.
     :param clock: Unix time in seconds; `now` is monotonic.
     :param patience: seconds that a change waits for confirmations.
+    :param memory: a file for the names of the relays that may remember decisions; its folder must be writable.
     :ivar decisions: answers by effect; ``none`` when nothing could be decided.
     """
 
@@ -108,6 +116,7 @@ class Relays:
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
         patience: float = CONFIRM_SECONDS,
         heartbeat: float = HEARTBEAT_SECONDS,
+        memory: Path | None = None,
     ) -> None:
         self.guarded = guarded
         self.heartbeat = heartbeat
@@ -120,7 +129,8 @@ class Relays:
         self._now = now
         self._new_id = new_id
         self._patience = patience
-        self._relays: dict[str, _Relay] = {}
+        self._memory = memory
+        self._relays = {name: _Relay(name, lost=now()) for name in _names(memory)}
         self._batches: OrderedDict[str, str] = OrderedDict()
 
     # Questions
@@ -165,6 +175,7 @@ class Relays:
             if len(self._relays) >= MAX_RELAYS:
                 raise Conflict(f"{MAX_RELAYS} relays follow already.", hint="Give each relay one name that stays.")
             relay = self._relays[name] = _Relay(name)
+            self._keep_names()
         if relay.stream is not None:
             relay.stream.end(
                 Conflict(
@@ -220,6 +231,18 @@ class Relays:
         relay.gone = True
         relay.stir()
         self._relays.pop(relay.name, None)
+        self._keep_names()
+
+    def _keep_names(self) -> None:
+        if self._memory is None:
+            return
+        try:
+            write_atomic(self._memory, json.dumps(sorted(self._relays)).encode())
+        except OSError as error:
+            log.error(
+                "%s cannot be written (%s); after a restart changes will not wait for relays that are away.",
+                self._memory, error.strerror,
+            )  # fmt: skip
 
     def _forget_stale(self) -> None:
         """What relays remembered that were lost so long ago may not be used any more, so nobody waits for them."""
@@ -280,3 +303,15 @@ class Relays:
         self._forget_stale()
         following = sum(relay.stream is not None for relay in self._relays.values())
         return {"following": following, "lost": len(self._relays) - following}
+
+
+def _names(memory: Path | None) -> list[str]:
+    """The relays that may remember decisions from before we were started."""
+    if memory is None or not memory.exists():
+        return []
+    try:
+        found = json.loads(memory.read_bytes())
+        return [name for name in found if isinstance(name, str)][:MAX_RELAYS]
+    except (OSError, ValueError, TypeError) as error:
+        log.error("%s cannot be read (%s); changes do not wait for relays until they follow.", memory, error)
+        return []

@@ -265,6 +265,36 @@ async def test_there_are_never_too_many_relays() -> None:
     relays.leave(relays.follow("r0"))  # those that are known may come back
 
 
+async def test_relays_are_waited_for_after_a_restart_until_what_they_remember_is_stale(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory, now = tmp_path / "relays.json", 1000.0
+
+    def started() -> Relays:
+        guarded = Guarded(("cpe.test",), Guard.EVERYTHING, "gate.test", 300, 3600)
+        return Relays(
+            lambda *_: pytest.fail("nobody asks"), guarded, lambda: 7, memory=memory, patience=0.01, now=lambda: now
+        )
+
+    before = started()
+    before.follow("edge")
+    before.goodbye("other", before.follow("other").id)
+    after = started()
+    assert after.states() == {"following": 0, "lost": 1}
+    with pytest.raises(NotConfirmed, match="relay edge"):
+        await after.flush(7)
+    now += 3601
+    await after.flush(7)
+    assert started().states() == {"following": 0, "lost": 0}
+    for nonsense in (b"{", b"[7, {}]", b"5"):
+        memory.write_bytes(nonsense)
+        assert started().states() == {"following": 0, "lost": 0}
+    memory.unlink()
+    memory.mkdir()
+    started().follow("edge")  # it can do without
+    assert "cannot be written" in caplog.text
+
+
 # -- events ----------------------------------------------------------------------------------------------------------
 
 EVENT = {"time": 1700000000.5, "action": "relay.authorized", "subject": "partner.test", "detail": {"by": "external"}}

@@ -11,7 +11,7 @@ from component.base.errors import Conflict
 from component.base.jid import prepare
 from component.base.pluginstatus import Guard
 from component.relay.decisioncache import DecisionCache, read_decision
-from component.relay.decisions import MAX_QUESTIONS, TRIES, Decision, Decisions, NoDecision
+from component.relay.decisions import MAX_OF_DOMAIN, MAX_QUESTIONS, TRIES, Decision, Decisions, NoDecision
 from component.relay.policyapi import Away, BadAnswer
 from tests.unit.relay.policykit import Clock, FakeApi, asking, begun, decided, until
 
@@ -127,14 +127,37 @@ async def test_too_many_questions_are_not_asked() -> None:
     async with asking(api) as decisions, asyncio.TaskGroup() as group:
         await followed(api, decisions)
         tasks = [
-            group.create_task(decisions.ask(prepare(f"acs{number}@partner.test"), DEVICE))
-            for number in range(MAX_QUESTIONS)
+            group.create_task(decisions.ask(prepare(f"acs{number}@partner{partner}.test"), DEVICE))
+            for partner in range(MAX_QUESTIONS // MAX_OF_DOMAIN)
+            for number in range(MAX_OF_DOMAIN)
         ]
         await until(lambda: len(api.asked) == MAX_QUESTIONS)
         with pytest.raises(NoDecision, match="questions wait"):
             await decisions.ask(STRANGER, DEVICE)
         for task in tasks:
             task.cancel()
+
+
+async def test_a_partner_whose_requesters_flood_leaves_room_for_the_others() -> None:
+    going = asyncio.Event()
+
+    async def answer(_requester: str, _device: str) -> Any:
+        await going.wait()
+        return decided()
+
+    api = FakeApi(answer)
+    async with asking(api) as decisions, asyncio.TaskGroup() as group:
+        await followed(api, decisions)
+        for number in range(MAX_OF_DOMAIN):
+            group.create_task(decisions.ask(prepare(f"acs{number}@flood.test"), DEVICE))
+        await until(lambda: len(api.asked) == MAX_OF_DOMAIN)
+        with pytest.raises(NoDecision, match="questions wait"):
+            await decisions.ask(prepare("new@flood.test"), DEVICE)
+        other = group.create_task(decisions.ask(ACS, DEVICE))
+        await until(lambda: len(api.asked) == MAX_OF_DOMAIN + 1)
+        going.set()
+        assert (await other).allowed
+    assert not decisions._asking_for
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------
