@@ -6,6 +6,7 @@ still prove itself by dialback. What a certificate proves is judged here, for on
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
 
 from component.base.errors import ConfigError
@@ -44,7 +46,11 @@ class Anchors:
         :raises ConfigError: the file cannot be read, or holds no certificate.
         """
         try:
-            return cls.of(x509.load_pem_x509_certificates(file.read_bytes()), str(file))
+            with (
+                warnings.catch_warnings()
+            ):  # one of the public roots has a serial number of which `cryptography` warns
+                warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+                return cls.of(x509.load_pem_x509_certificates(file.read_bytes()), str(file))
         except OSError as error:
             raise ConfigError(
                 f"{file} cannot be read: {error.strerror}.", hint="Name a PEM file with the certificates to trust."
