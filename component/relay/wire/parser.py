@@ -22,8 +22,8 @@ from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate, errors
 
-from component.relay import ns
 from component.relay.wire.anew import anew
+from component.relay.wire.names import SEPARATOR, BadNamespace, Names
 from component.relay.wire.whole import WholeTags, end_of_tag
 
 DEEPEST = 100
@@ -33,16 +33,9 @@ MOST_ATTRIBUTES = 100
 HEAVIEST = 4
 
 _WHITE = b" \t\r\n"
-_SEPARATOR = " "
-"""Between namespace and local part of a name from expat, which refuses namespaces that contain it."""
-
-_MEMORY = 64 * 1024
-"""Characters of names that are remembered."""
 
 _MOST_PREFIXES = 8
 """More on a stream header, and no slice is looked through for them: all is written anew."""
-
-_XML = f"{{{ns.XML}}}"
 
 _MARKUP = re.compile(rb"<[!?]")
 _ENOUGH = 16
@@ -50,7 +43,7 @@ _ENOUGH = 16
 
 _CDATA = b"<![CDATA["
 _DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^<>?]*+\?>")
-_HALF_DECLARATION = re.compile(rb"<\?(?:x(?:m(?:l(?:[ \t\r\n][^<>]*)?)?)?)?")
+_HALF_DECLARATION = re.compile(rb"<\?(?:x(?:m(?:l(?:[ \t\r\n].*)?)?)?)?", re.DOTALL)
 
 _CONDITIONS = {
     errors.codes[text]: condition
@@ -149,12 +142,9 @@ class StreamParser:
         """No slice that stands for its element has any of them."""
         self._finished = False
         self._events: list[ParserEvent] = []
-        self._clark: dict[str, str] = {}
-        """Clark names by expat's names; expat looks names up here by itself."""
-        self._known_tags: set[str] = set()
-        self._known_attributes: set[str] = set()
-        self._knows_all = self._known_attributes.issuperset
-        self._remembered = 0
+        self._names = names = Names()
+        self._known = names.tags
+        self._knows_all = names.attributes.issuperset
         self._whole = WholeTags()
         self._taken = 0
         """Bytes that have come."""
@@ -196,6 +186,8 @@ class StreamParser:
                 self._take_bounded(data)
         except _Stop as stop:
             self._finish(stop.event)
+        except BadNamespace:
+            self._finish(Failed("bad-format", "A namespace is no URI."))
         except ExpatError as error:
             self._finish(self._judged(error))
         rest = data if data[-1:] == b">" else data.rstrip(_WHITE)
@@ -312,7 +304,7 @@ class StreamParser:
     # From expat to events
 
     def _new_expat(self) -> Any:
-        expat = ParserCreate("UTF-8", _SEPARATOR, intern=self._clark)
+        expat = ParserCreate("UTF-8", SEPARATOR, intern=self._names.interned)
         if hasattr(expat, "SetReparseDeferralEnabled"):
             expat.SetReparseDeferralEnabled(False)
         expat.buffer_text = True
@@ -347,10 +339,11 @@ class StreamParser:
         self._depth = depth = self._depth + 1
         if depth == 2:
             self._on_element()
-        if name not in self._known_tags:
-            name = self._learn(name)
+        if name not in self._known:
+            name = self._names.tag(name)
         if attributes and not self._knows_all(attributes):
-            attributes = {self._named_attribute(key): value for key, value in attributes.items()}
+            attributes, weight = self._names.attributes_of(attributes)
+            self._weight -= weight
         self._weight = weight = self._weight - len(name)
         if weight < 0 or depth > DEEPEST + 1 or len(attributes) > MOST_ATTRIBUTES:
             raise _failed("policy-violation", "An element has too many levels, attributes or long names.")
@@ -370,6 +363,7 @@ class StreamParser:
         expat = self._expat
         expat.StartNamespaceDeclHandler = None
         content = self._declared.pop("", "")
+        self._declared.pop("xml", None)
         self._telling += (prefix.encode() + b":" for prefix in self._declared)
         if content != self._content or len(self._declared) > _MOST_PREFIXES:
             self._telling = [b""]
@@ -414,36 +408,3 @@ class StreamParser:
         if len(raw) > self.limit:
             raise _failed("policy-violation", f"An element has more than {self.limit} bytes.")
         return raw
-
-    # Names
-
-    def _learn(self, name: str) -> str:
-        """The Clark name for the name of an element that is new; from now on expat knows it."""
-        name = self._named(name)
-        self._known_tags.add(name)
-        return name
-
-    def _named_attribute(self, name: str) -> str:
-        """Those in a namespace, but for ``xml:lang``, stay unknown, so that each is weighed."""
-        name = self._named(name)
-        if name[0] != "{" or name.startswith(_XML):
-            self._known_attributes.add(name)
-        else:
-            self._weight -= len(name)
-        return name
-
-    def _named(self, name: str) -> str:
-        if self._remembered > _MEMORY:
-            self._remembered = 0
-            self._clark.clear()
-            self._known_tags.clear()
-            self._known_attributes.clear()
-        self._remembered += 2 * len(name)
-        if _SEPARATOR not in name:
-            return name
-        namespace, _, local = name.rpartition(_SEPARATOR)
-        if "{" in namespace or "}" in namespace:
-            raise _failed("bad-format", "A namespace is no URI.")
-        clark = f"{{{namespace}}}{local}"
-        self._clark[name] = clark
-        return clark
