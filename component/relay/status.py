@@ -149,8 +149,8 @@ class PartnerStatus:
 
     :ivar pairs: those that have a stream, over all streams.
     :ivar queues: of pairs that wait for a stream; empty ones are left out.
-    :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None when there was none since a pair of
-        the partner was authorized.
+    :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None when there was none since a pair
+        of the partner was authorized.
     :ivar next_attempt: when we try to connect again; None when nothing is planned.
     """
 
