@@ -177,6 +177,9 @@ class StreamParser:
             data = data.lstrip(_WHITE)
         if self._finished or not data:
             return []
+        rest = data if data[-1:] == b">" else data.rstrip(_WHITE)
+        if rest:
+            self._significant = self._taken + len(rest)
         happened: list[ParserEvent] = []
         self._events = happened
         try:
@@ -190,9 +193,6 @@ class StreamParser:
             self._finish(Failed("bad-format", "A namespace is no URI."))
         except ExpatError as error:
             self._finish(self._judged(error))
-        rest = data if data[-1:] == b">" else data.rstrip(_WHITE)
-        if rest:
-            self._significant = self._taken - len(data) + len(rest)
         return happened
 
     def followed(self, event: Opened | Received) -> bool:
