@@ -273,11 +273,15 @@ class Decisions:
         failures = 0
         while not self._closed:
             streams = self.counters["streams"]
+            failures += 1
             try:
                 await self._follow()
             except StanzagateError as error:
                 self._lost(error)
-            failures = 1 if self.counters["streams"] > streams else failures + 1
+                if isinstance(error, Conflict):  # whoever has our name would lose its stream again and again
+                    failures = len(self._retry)
+                elif self.counters["streams"] > streams:
+                    failures = 1
             pause = self._retry[min(failures, len(self._retry)) - 1]
             await asyncio.sleep(pause * (0.5 + self._chance()))
 

@@ -93,7 +93,7 @@ class AdminServer:
     :param app: the application of `stanzagate.admin.app.create_app`.
     :param socket: path of the unix socket, or None.
     :param listen: ``HOST:PORT``, or None.
-    :param tokens: secret and role (``admin`` or ``read``) by name, for TCP.
+    :param tokens: secret and role (``admin``, ``read`` or ``relay``) by name, for TCP.
     :param everybody: who everybody on TCP is, in place of tokens; for an application that shows what anybody may see.
     :param called: what errors and the log call it.
     :ivar ready: set once every listener answers.

@@ -117,7 +117,7 @@ async def test_while_the_api_is_away_events_wait_and_none_is_recorded_twice() ->
     told = reports(record)
     async with running(told):
         told.note("relay.authorized", "one.test", {})
-        await until(lambda: record.attempts == 2)
+        await until(lambda: record.attempts >= 2)
         told.note("relay.authorized", "two.test", {})
         await until(lambda: told.waiting == 0)
     assert [batch for batch, _ in record.batches] == ["b0", "b1"]  # the same number until it was taken
