@@ -399,7 +399,8 @@ def test_it_knows_what_has_followed_an_element() -> None:
 
 
 @pytest.mark.parametrize(
-    "behind", [b"<iq/>", b"<", b"<iq", b"x", b"\x16\x03\x01", b"\x00", b"</stream:stream>", b"&"]
+    "behind",
+    [b"<iq/>", b"<", b"<iq", b"x", b"\x16\x03\x01", b"\x00", b"</stream:stream>", b"&", b"x" * 9999 + b" " * 99999],
 )
 def test_what_follows_in_the_same_chunk_is_seen(behind: bytes) -> None:
     parser = opened()
