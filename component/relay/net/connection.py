@@ -241,11 +241,11 @@ class Connection(asyncio.BufferedProtocol):
         try:
             function(*arguments)
             self._flush()
+            self._arm()
         except Exception as defect:
             self._defect(defect)
         finally:
             self._in_callback = False
-        self._arm()
 
     def _end_of_round(self) -> None:
         self._round = None

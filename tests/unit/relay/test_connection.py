@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -488,13 +489,16 @@ async def test_dropping_frees_the_socket_at_once(tmp_path: Path) -> None:
         assert meeting.script.told[0] == "close resource-constraint"
 
 
-@pytest.mark.parametrize("whose", ["machine", "owner"])
+@pytest.mark.parametrize("whose", ["machine", "owner", "time"])
 async def test_a_defect_ends_one_connection_and_shows_no_stanza(
     tmp_path: Path, whose: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def react(data: bytes) -> list[Output]:
         if whose == "machine":
             raise KeyError(data)
+        if whose == "time":
+            meeting.script.wanted = cast(float, "never")
+            return []
         return [Noticed("kind", data.decode())]
 
     def fail(_: Connection, output: Output) -> None:
@@ -505,7 +509,7 @@ async def test_a_defect_ends_one_connection_and_shows_no_stanza(
         with caplog.at_level(logging.ERROR):
             meeting.writer.write(b"a private message")
             await meeting.ended()
-        assert "KeyError, a defect" in caplog.text
+        assert "Error, a defect" in caplog.text
         assert "private" not in caplog.text
         assert "It was closed." in meeting.script.told
         other.writer.write(b"still")
