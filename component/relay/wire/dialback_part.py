@@ -16,6 +16,7 @@ from component.relay.counters import RefusalKind
 from component.relay.wire import nonzas
 from component.relay.wire.dialback import Ask, Asker, Kind, Ledger, key, matches
 from component.relay.wire.domains import domain
+from component.relay.wire.elements import condition_of
 from component.relay.wire.events import KeyVerified, Outcome, VerifyKey
 from component.relay.wire.pairs import Pair
 from component.relay.wire.policy import Authentication
@@ -23,10 +24,12 @@ from component.relay.wire.refusal import Refusal
 from component.relay.wire.states import Input, State
 
 if TYPE_CHECKING:
-    from component.relay.wire.stream import S2SStream
+    from component.relay.wire.core import StreamCore
 
 _ERROR = f"{{{ns.SERVER}}}error"
-_CONDITIONS = f"{{{ns.STANZA_ERRORS}}}"
+_UNREACHED = ("remote-connection-failed", "remote-server-timeout")
+"""What a peer is told when the authoritative server was not reached, or did not answer. Whatever error that server
+gives itself is ``remote-server-not-found`` for the peer (XEP-0220 §2.4)."""
 
 
 class DialbackPart:
@@ -35,7 +38,7 @@ class DialbackPart:
     :param stream: the machine that this belongs to.
     """
 
-    def __init__(self, stream: S2SStream) -> None:
+    def __init__(self, stream: StreamCore) -> None:
         self._stream = stream
         self._ledger = Ledger(stream.federation.limits.dialback_timeout)
 
@@ -106,11 +109,11 @@ class DialbackPart:
             return
         outcome, condition = _outcome(element)
         if outcome is Outcome.VALID:
-            stream.authorized(pair, Authentication.DIALBACK, sends=True, receives=stream.bidi)
-            stream.step(Input.VERIFIED)
+            self._authorized(pair, sends=True, receives=stream.both_ways(pair.remote))
             return
         why = "our key is not genuine" if outcome is Outcome.INVALID else condition
-        stream.refused(pair, RefusalKind.DIALBACK, f"{pair.remote} refused dialback: {why}.", by_us=False)
+        reason = f"{pair.remote} refused dialback: {why}."
+        stream.refused(pair, RefusalKind.DIALBACK, reason, by_us=False, final=stream.last_way)
         stream.dialback_failed()
 
     def _verify_answered(self, element: Element, pair: Pair) -> None:
@@ -125,7 +128,9 @@ class DialbackPart:
         """Say whether a key is ours: it is when we would make the same (XEP-0185 §3)."""
         stream = self._stream
         stream_id = element.get("id", "")
-        if ours not in stream.federation.domains:
+        if not stream_id:
+            stream.write(nonzas.db_error(Kind.VERIFY, ours, asker, "bad-request"))
+        elif ours not in stream.federation.domains:
             stream.write(nonzas.db_error(Kind.VERIFY, ours, asker, "item-not-found", stream_id))
         elif stream_id == stream.stream_id:  # XEP-0288 §2.2: never where the key itself was sent
             stream.notice("verify-on-same-stream", "The peer asked about a key on the stream where it was sent.")
@@ -146,8 +151,12 @@ class DialbackPart:
             self._genuine(pair)
         elif self._ledger.expect(Ask(Kind.RESULT, *pair, "", stream.now, Asker.PEER), stream.now):
             stream.put(VerifyKey(pair, stream.stream_id, "".join(element.itertext()).strip()))
-        else:
+        elif any(ask.asker is Asker.PEER and (ask.local, ask.remote) == pair for ask in self._ledger):
             stream.notice("dialback-twice", f"The key of {pair} is being verified already.")
+        else:
+            reason = f"Too many keys of {stream.remote} are being verified."
+            stream.refused(pair, RefusalKind.LIMIT, reason, by_us=True)
+            stream.write(nonzas.db_error(Kind.RESULT, pair.local, pair.remote, "resource-constraint"))
 
     def _against(self, pair: Pair) -> Refusal | None:
         """What speaks against verifying a pair."""
@@ -160,48 +169,56 @@ class DialbackPart:
         if Authentication.DIALBACK not in policy.authentication:
             reason = f"Dialback with {pair.remote} is switched off (authentication)."
             return Refusal("policy-violation", RefusalKind.DIALBACK, reason)
-        if not policy.inbound:
-            reason = f"{pair.remote} may not connect to us (direction: outbound)."
-            return Refusal("policy-violation", RefusalKind.DIRECTION, reason)
         return stream.against_dialback(policy, pair)
 
     def key_verified(self, answer: KeyVerified) -> None:
-        """Answer the peer whose key was asked about."""
+        """Answer the peer whose key was asked about; the answer may be about a stream that has begun anew since."""
         stream = self._stream
         pair = answer.pair
-        asked = self._ledger.take(Kind.RESULT, pair.local, pair.remote, "", stream.now, Asker.PEER)
-        if asked is None or answer.stream_id != stream.stream_id or stream.state is State.CLOSING:
+        if answer.stream_id != stream.stream_id:
+            return
+        if self._ledger.take(Kind.RESULT, pair.local, pair.remote, "", stream.now, Asker.PEER) is None:
             return
         if answer.outcome is Outcome.VALID:
             self._genuine(pair)
         elif answer.outcome is Outcome.INVALID:
-            reason = f"{pair.remote} says that the key is not its own: somebody else may have used its name."
-            stream.refused(pair, RefusalKind.DIALBACK, reason, by_us=True)
-            stream.write(nonzas.db_answer(Kind.RESULT, pair.local, pair.remote, "invalid"))
-            if not stream.receives:
-                self._stop(pair)
+            self._false(pair)
         else:
             self._failed(pair, answer.condition or "remote-connection-failed")
 
     def _genuine(self, pair: Pair) -> None:
+        self._stream.write(nonzas.db_answer(Kind.RESULT, pair.local, pair.remote, "valid"))
+        self._authorized(pair, sends=self._stream.both_ways(pair.remote), receives=True)
+
+    def _authorized(self, pair: Pair, *, sends: bool, receives: bool) -> None:
+        if self._stream.step(Input.VERIFIED):
+            self._stream.authorized(pair, Authentication.DIALBACK, sends=sends, receives=receives)
+
+    def _false(self, pair: Pair) -> None:
+        """Refuse, and end the stream, as XEP-0220 §2.2.1 wants; but not when others have shown who they are on it, or
+        may be about to. They would take ``invalid`` for the end, so it is an error for them.
+        """
         stream = self._stream
-        stream.write(nonzas.db_answer(Kind.RESULT, pair.local, pair.remote, "valid"))
-        stream.authorized(pair, Authentication.DIALBACK, sends=stream.bidi, receives=True)
-        stream.step(Input.VERIFIED)
+        reason = f"{pair.remote} says that the key is not its own: somebody else may have used its name."
+        stream.refused(pair, RefusalKind.DIALBACK, reason, by_us=True)
+        if stream.authenticated or any(ask.asker is Asker.PEER for ask in self._ledger):
+            stream.write(nonzas.db_error(Kind.RESULT, pair.local, pair.remote, "forbidden"))
+        else:
+            stream.write(nonzas.db_answer(Kind.RESULT, pair.local, pair.remote, "invalid"))
+            stream.fail("not-authorized", f"The key for {pair.remote} was not genuine.")
 
     def _failed(self, pair: Pair, condition: str) -> None:
         stream = self._stream
         reason = f"The server of {pair.remote} could not be asked whether the key is its own: {condition}."
         stream.refused(pair, RefusalKind.DIALBACK, reason, by_us=True)
-        stream.write(nonzas.db_error(Kind.RESULT, pair.local, pair.remote, condition))
-
-    def _stop(self, pair: Pair) -> None:
-        # XEP-0220 §2.1.1 would end the stream; others may have shown who they are on it, or be about to
-        waiting = [ask for ask in self._ledger if ask.asker is Asker.PEER]
-        if not waiting:
-            self._stream.fail("not-authorized", f"The key for {pair.remote} was not genuine.")
+        told = condition if condition in _UNREACHED else "remote-server-not-found"
+        stream.write(nonzas.db_error(Kind.RESULT, pair.local, pair.remote, told))
 
     # Time
+
+    def begin_anew(self) -> None:
+        """The stream has another id now: keys and answers for the old one are void."""
+        self._ledger.drain()
 
     def expire(self) -> None:
         """Give up what was not answered in time."""
@@ -224,7 +241,7 @@ class DialbackPart:
             stream.put(KeyVerified(pair, ask.id, Outcome.ERROR, condition))
         else:
             reason = f"{pair.remote} has not answered our dialback request: {condition}."
-            stream.refused(pair, RefusalKind.TIMEOUT, reason, by_us=False)
+            stream.refused(pair, RefusalKind.TIMEOUT, reason, by_us=False, final=stream.last_way)
 
 
 def _outcome(element: Element) -> tuple[Outcome, str]:
@@ -234,6 +251,4 @@ def _outcome(element: Element) -> tuple[Outcome, str]:
             return Outcome.VALID, ""
         case "invalid":
             return Outcome.INVALID, ""
-    error = element.find(_ERROR)
-    names = [child.tag.rpartition("}")[2] for child in (error if error is not None else ())]
-    return Outcome.ERROR, next((name for name in names if name != "text"), "undefined-condition")
+    return Outcome.ERROR, condition_of(element.find(_ERROR), ns.STANZA_ERRORS)

@@ -23,7 +23,6 @@ SASL_SUCCESS = f"<success xmlns='{ns.SASL}'/>".encode()
 SM_ENABLE = f"<enable xmlns='{ns.SM}'/>".encode()
 SM_ENABLED = f"<enabled xmlns='{ns.SM}'/>".encode()
 SM_REQUEST = f"<r xmlns='{ns.SM}'/>".encode()
-SM_FAILED = f"<failed xmlns='{ns.SM}'><feature-not-implemented xmlns='{ns.STANZA_ERRORS}'/></failed>".encode()
 
 
 def header(local: str, remote: str, *, stream_id: str = "") -> bytes:
@@ -57,6 +56,19 @@ def sasl_failure(condition: str) -> bytes:
 def sm_answer(handled: int) -> bytes:
     """Acknowledge (XEP-0198 §4)."""
     return f"<a xmlns='{ns.SM}' h='{handled}'/>".encode()
+
+
+def sm_failed(condition: str) -> bytes:
+    """Refuse to acknowledge, or to resume (XEP-0198 §6)."""
+    return f"<failed xmlns='{ns.SM}'><{condition} xmlns='{ns.STANZA_ERRORS}'/></failed>".encode()
+
+
+def sm_too_high(handled: str, sent: int) -> bytes:
+    """What goes into the stream error when more is acknowledged than was sent (XEP-0198 §6).
+
+    :param handled: as it came.
+    """
+    return f"<handled-count-too-high xmlns='{ns.SM}' h='{quote(handled[:20])}' send-count='{sent}'/>".encode()
 
 
 def db_result(local: str, remote: str, key: str) -> bytes:

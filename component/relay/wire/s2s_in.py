@@ -12,6 +12,7 @@ from component.relay.counters import RefusalKind
 from component.relay.wire import nonzas
 from component.relay.wire.domains import domain
 from component.relay.wire.events import Output, PassThrough, StartTls
+from component.relay.wire.headers import wrong_header
 from component.relay.wire.pairs import Pair
 from component.relay.wire.parser import Opened, Received
 from component.relay.wire.policy import Authentication, Bidi, Federation, PartnerPolicy
@@ -19,9 +20,8 @@ from component.relay.wire.refusal import Refusal
 from component.relay.wire.states import INCOMING, Input, State
 from component.relay.wire.stream import S2SStream
 
-_STARTTLS = f"{{{ns.TLS}}}starttls"
-_AUTH = f"{{{ns.SASL}}}auth"
-_BIDI = f"{{{ns.BIDI}}}bidi"
+_ABORT = f"{{{ns.SASL}}}abort"
+_RESPONSE = f"{{{ns.SASL}}}response"
 _MOST_FAILURES = 3
 
 
@@ -49,9 +49,14 @@ class IncomingStream(S2SStream):
 
     def receive(self, data: bytes, now: float) -> list[Output]:
         """Take bytes that have come, decrypted when there is TLS."""
-        if self._seen is not None:
-            self._seen += data
-        return super().receive(data, now)
+        if self._seen is None:
+            return super().receive(data, now)
+        self._seen += data
+        out = super().receive(data, now)
+        if self._seen is not None and len(self._seen) > self.federation.limits.unauthenticated_bytes:
+            self._seen = None  # white space may be endless; what else is too long has ended the stream already
+            return out + self.close("policy-violation", "There is no stream header.", now)
+        return out
 
     # Headers
 
@@ -63,20 +68,23 @@ class IncomingStream(S2SStream):
             self.state = State.CLOSED  # it is another server's stream from its first byte on
             self.put(PassThrough(bytes(first)))
             return
-        if not self.step(Input.HEADER):
+        if not self.step(Input.HEADER) or state is State.CLOSING:
             return
-        wrong = self.wrong_header(opened) or self._wrong_names(opened, sender, to, state)
+        wrong = wrong_header(opened) or self._wrong_names(opened, sender, to, state)
+        self.remote = self.remote or sender or ""
+        self.local = self.local or (to if to in self.federation.domains else "") or ""
         if wrong is not None:
             self.fail(*wrong)
             return
-        self.remote = self.remote or sender or ""
-        self.local = to or self.local
         policy = self.policy(self.remote)
+        against = self._against(policy)
+        if against is not None:
+            self.refused(Pair(self.local, self.remote), against.kind, against.reason, by_us=True)
+            self.fail(against.condition, against.reason)
+            return
         self.send_header()
-        if state is State.HEADER:
+        if policy is None or state is State.HEADER:
             self._offer_tls(policy)
-        elif policy is None:
-            self.fail("improper-addressing", "The header does not say from whom it is.")
         elif state is State.TLS_HEADER:
             self._offer(policy)
         else:
@@ -87,21 +95,34 @@ class IncomingStream(S2SStream):
     def _wrong_names(
         self, opened: Opened, sender: str | None, to: str | None, state: State
     ) -> tuple[str, str] | None:
-        """Stream error and text for a header that is not from a partner to us, or not for what it was for before."""
+        """Stream error and text for a header that is not to us, or not for what it was for before."""
         if to is None or (sender is None and "from" in opened.attributes):
             return "improper-addressing", "The header must say from which domain to which domain it goes."
-        if to not in self.federation.domains or (self.local and to != self.local):
+        if to not in self.federation.domains:
             return "host-unknown", f"{to[:80]} is not here."
-        if self.remote and sender not in (self.remote, None if state is State.SASL_HEADER else self.remote):
+        if sender is None and state is State.TLS_HEADER:  # in the clear it may be kept back (RFC 6120 §4.7.1)
+            return "improper-addressing", "The header must say from whom it is."
+        if self.local and to != self.local:
+            return "policy-violation", "A stream that begins anew must go to the same domain."
+        if self.remote and sender not in (self.remote, None):
             return "invalid-from", "A stream that begins anew must keep its name."
-        if sender is None:
-            return None  # before TLS it may be kept back
-        policy = self.policy(sender)
-        if policy is None:
-            return "policy-violation", f"{sender[:80]} is not a partner."
-        if not policy.inbound and Authentication.DIALBACK not in policy.authentication:
-            return "policy-violation", f"{sender} may not connect to us (direction: outbound)."
         return None
+
+    def _against(self, policy: PartnerPolicy | None) -> Refusal | None:
+        """What speaks against a stream from this peer at all."""
+        if not self.remote:
+            return None
+        if policy is None:
+            reason = f"{self.remote[:80]} is not a partner."
+            return Refusal("policy-violation", RefusalKind.STRANGER, reason)
+        if not policy.inbound and Authentication.DIALBACK not in policy.authentication:
+            return self._wrong_direction(policy)
+        return None
+
+    @staticmethod
+    def _wrong_direction(policy: PartnerPolicy) -> Refusal:
+        reason = f"{policy.domain} may not connect to us (direction: outbound)."
+        return Refusal("policy-violation", RefusalKind.DIRECTION, reason)
 
     def send_header(self) -> None:
         """Answer the header with a fresh id (RFC 6120 §4.7.3)."""
@@ -128,7 +149,7 @@ class IncomingStream(S2SStream):
         if external and policy.inbound and not refusal:
             offered += nonzas.EXTERNAL_FEATURE
         elif not by_dialback:
-            self.fail("not-authorized", refusal)
+            self.fail("policy-violation", refusal)  # RFC 6120 §6.4.5
             return
         if policy.inbound and policy.bidi is not Bidi.OFF:
             offered += nonzas.BIDI_FEATURE + (nonzas.LEGACY_BIDI_FEATURE if policy.offer_legacy_bidi else b"")
@@ -139,26 +160,20 @@ class IncomingStream(S2SStream):
 
     # Elements
 
-    def _negotiate(self, received: Received) -> None:
-        match received.element.tag:
-            case str() as tag if tag == _STARTTLS:
-                if self.step(Input.STARTTLS) and self.restart(received):
-                    self.write(nonzas.PROCEED)
-                    self.put(StartTls(self.local))
-            case tag if tag == _BIDI:
-                self._bidi_asked()
-            case tag if tag == _AUTH:
-                if self.step(Input.AUTH):
-                    self._auth(received)
-            case _:
-                self.fail("unsupported-stanza-type", "This element is not known here.")
+    def _negotiate(self, happened: Input, before: State, received: Received) -> None:
+        if happened is Input.STARTTLS:
+            self.write(nonzas.PROCEED)
+            self.restart()
+            self.put(StartTls(self.local))
+        elif happened is Input.BIDI:
+            self._bidi_asked()
+        elif happened is Input.AUTH:
+            self._auth(received)
 
     def _secured(self) -> None:
         """The peer begins anew behind TLS."""
 
     def _bidi_asked(self) -> None:
-        if not self.step(Input.BIDI):
-            return
         policy = self.policy(self.remote)
         if self.bidi:
             self.notice("bidi-twice", "The peer asked for bidi again.")
@@ -178,9 +193,10 @@ class IncomingStream(S2SStream):
             return
         failure, reason = self._against_external(policy, received.element)
         if not failure:
-            self.authentication = Authentication.EXTERNAL  # the pair is authorized when the stream has begun anew
-            if self.step(Input.SUCCESS) and self.restart(received):
+            if self.nothing_behind(received) and self.step(Input.ACCEPTED):
+                self.authentication = Authentication.EXTERNAL  # the pair is authorized when the stream has begun anew
                 self.write(nonzas.SASL_SUCCESS)
+                self.restart()
             return
         by_dialback = policy is not None and Authentication.DIALBACK in policy.authentication
         self.refused(pair, RefusalKind.AUTHENTICATION, reason, by_us=True, final=not by_dialback)
@@ -191,10 +207,14 @@ class IncomingStream(S2SStream):
 
     def _against_external(self, policy: PartnerPolicy | None, auth: Element) -> tuple[str, str]:
         """SASL failure (RFC 6120 §6.5) and reason; two empty strings when nothing speaks against it."""
+        if auth.tag == _ABORT:
+            return "aborted", f"{self.remote} gave up on SASL."
+        if auth.tag == _RESPONSE or len(auth):
+            return "malformed-request", f"{self.remote} sent an element of SASL that makes no sense here."
         if auth.get("mechanism") != "EXTERNAL":
             return "invalid-mechanism", f"{self.remote} tried another mechanism than EXTERNAL."
         if policy is None or not policy.inbound or Authentication.EXTERNAL not in policy.authentication:
-            return "not-authorized", f"{self.remote} tried EXTERNAL, which was not offered."
+            return "invalid-mechanism", f"{self.remote} tried EXTERNAL, which is switched off for it."
         refusal = self.refusal(policy.domain)
         if refusal:
             return "not-authorized", refusal
@@ -211,6 +231,8 @@ class IncomingStream(S2SStream):
 
     def against_dialback(self, policy: PartnerPolicy, pair: Pair) -> Refusal | None:
         """What speaks against a dialback request of the peer's on this stream."""
+        if not policy.inbound:
+            return self._wrong_direction(policy)
         if policy.bidi is not Bidi.REQUIRED or self.bidi:
             return None
         return Refusal(

@@ -11,7 +11,9 @@ from component.relay import ns
 from component.relay.counters import RefusalKind
 from component.relay.wire import nonzas
 from component.relay.wire.domains import domain
+from component.relay.wire.elements import condition_of
 from component.relay.wire.events import Output, ReadyToAsk, StartTls
+from component.relay.wire.headers import wrong_header
 from component.relay.wire.pairs import Pair
 from component.relay.wire.parser import Opened, Received
 from component.relay.wire.policy import Authentication, Bidi, Federation, PartnerPolicy
@@ -19,14 +21,9 @@ from component.relay.wire.refusal import Refusal
 from component.relay.wire.states import OUTGOING, Input, State
 from component.relay.wire.stream import S2SStream
 
-_FEATURES = f"{{{ns.STREAM}}}features"
 _STARTTLS = f"{{{ns.TLS}}}starttls"
-_PROCEED = f"{{{ns.TLS}}}proceed"
-_TLS_FAILURE = f"{{{ns.TLS}}}failure"
 _MECHANISMS = f"{{{ns.SASL}}}mechanisms"
 _MECHANISM = f"{{{ns.SASL}}}mechanism"
-_SUCCESS = f"{{{ns.SASL}}}success"
-_FAILURE = f"{{{ns.SASL}}}failure"
 _BIDI_FEATURES = (f"{{{ns.BIDI_FEATURE}}}bidi", f"{{{ns.BIDI}}}bidi")
 _SM_FEATURE = f"{{{ns.SM}}}sm"
 
@@ -63,6 +60,7 @@ class OutgoingStream(S2SStream):
         self._policy = policy
         self._purpose = purpose
         self._left: list[Authentication] = []
+        self._doubt: tuple[str, str] | None = None
 
     def open(self, now: float) -> list[Output]:
         """The connection is there: send the header. With TLS from the beginning `tls_established` does it."""
@@ -81,50 +79,48 @@ class OutgoingStream(S2SStream):
     # What comes
 
     def _header(self, opened: Opened) -> None:
-        if not self.step(Input.HEADER):
+        state = self.state
+        if not self.step(Input.HEADER) or state is State.CLOSING:
             return
-        wrong = self.wrong_header(opened)
-        sender = opened.attributes.get("from")
-        if wrong is None and sender is not None and domain(sender) != self.remote:
-            wrong = "invalid-from", "The answer comes from another domain than was asked for."
-        if wrong is None and not opened.attributes.get("id"):
-            wrong = "bad-format", "A stream needs an id."
+        wrong = wrong_header(opened)
         if wrong is not None:
             self._give_up(RefusalKind.PROTOCOL, wrong[1], condition=wrong[0])
             return
-        self.stream_id = opened.attributes["id"]
+        # a server that refuses us may do so under another name, and its reason comes behind the header
+        sender, self.stream_id = opened.attributes.get("from"), opened.attributes.get("id", "")
+        if sender is not None and domain(sender) != self.remote:
+            self._doubt = "invalid-from", "The answer comes from another domain than was asked for."
+        elif not self.stream_id:
+            self._doubt = "bad-format", "A stream needs an id."
 
-    def _negotiate(self, received: Received) -> None:
-        tag = received.element.tag
-        if tag == _FEATURES:
-            state = self.state
-            if self.step(Input.FEATURES):
-                self._features(state, received.element)
-        elif tag == _PROCEED:
-            if self.step(Input.PROCEED) and self.restart(received):
-                self.put(StartTls(self.local, self.remote))
-        elif tag == _TLS_FAILURE:
+    def _negotiate(self, happened: Input, before: State, received: Received) -> None:
+        if happened is Input.FEATURES:
+            self._features(before, received.element)
+        elif happened is Input.PROCEED:
+            self.restart()
+            self.put(StartTls(self.local, self.remote))
+        elif happened is Input.TLS_FAILURE:
             self._give_up(RefusalKind.TLS, "The peer cannot negotiate TLS now.")
-        elif tag == _SUCCESS:
-            if self.step(Input.SUCCESS) and self.restart(received):
-                self.send_header()
-        elif tag == _FAILURE:
-            if self.step(Input.FAILURE):
-                self._sasl_failed(received.element)
-        else:
-            self.fail("unsupported-stanza-type", "This element is not known here.")
+        elif happened is Input.SUCCESS:
+            self.restart()
+            self.send_header()
+        elif happened is Input.FAILURE:
+            self._sasl_failed(received.element)
 
-    def _features(self, state: State, features: Element) -> None:
-        if state is State.PLAIN:
+    def _features(self, before: State, features: Element) -> None:
+        if self._doubt is not None:
+            condition, text = self._doubt
+            self._give_up(RefusalKind.PROTOCOL, text, condition=condition)
+        elif before is State.PLAIN:
             if features.find(_STARTTLS) is None:
                 self._give_up(
                     RefusalKind.TLS, "The peer does not offer TLS, which is required.", condition="policy-violation"
                 )
             else:
                 self.write(nonzas.STARTTLS)
-        elif state is State.TLS_FEATURES:
+        elif before is State.TLS_FEATURES:
             self._authenticate(features)
-        elif state is State.SASL_FEATURES:
+        elif before is State.SASL_FEATURES:
             if features.find(_SM_FEATURE) is not None:
                 self.acks.begin()
                 self.write(nonzas.SM_ENABLE)  # before the first stanza, which counts already
@@ -152,7 +148,7 @@ class OutgoingStream(S2SStream):
         if offered and policy.bidi is not Bidi.OFF:
             self.write(nonzas.BIDI)
             self.bidi = True
-        mechanisms = [name.text for name in features.iterfind(f"{_MECHANISMS}/{_MECHANISM}")]
+        mechanisms = [(name.text or "").strip() for name in features.iterfind(f"{_MECHANISMS}/{_MECHANISM}")]
         self._left = [
             way for way in policy.authentication if way is Authentication.DIALBACK or "EXTERNAL" in mechanisms
         ]
@@ -169,8 +165,7 @@ class OutgoingStream(S2SStream):
             self.dialback.ask(Pair(self.local, self.remote))
 
     def _sasl_failed(self, failure: Element) -> None:
-        condition = next((child.tag.rpartition("}")[2] for child in failure), "undefined-condition")
-        reason = f"{self.remote} refused EXTERNAL: {condition}."
+        reason = f"{self.remote} refused EXTERNAL: {condition_of(failure, ns.SASL)}."
         if self._left:
             pair = Pair(self.local, self.remote)
             self.refused(pair, RefusalKind.AUTHENTICATION, reason, by_us=False, final=False)
@@ -178,8 +173,13 @@ class OutgoingStream(S2SStream):
 
     def dialback_failed(self) -> None:
         """Our key was refused, or not answered: go on with what is left, unless it was for a further pair."""
-        if self.state is State.DIALBACK and self.step(Input.FAILURE):
+        if self.state is State.DIALBACK and self.step(Input.REFUSED):
             self._try_next("")
+
+    @property
+    def last_way(self) -> bool:
+        """Whether nothing is left to try when our dialback request fails."""
+        return self.state is not State.DIALBACK or not self._left
 
     def _give_up(self, kind: RefusalKind, reason: str, *, condition: str = "") -> None:
         """No pair will be authorized here.
@@ -189,12 +189,14 @@ class OutgoingStream(S2SStream):
         """
         if reason:
             self.refused(Pair(self.local, self.remote), kind, reason, by_us=bool(condition))
-        for output in self.close(condition, reason, self.now):
-            self.put(output)
+        if condition:
+            self.fail(condition, reason)
+        else:
+            self.finish(reason)
 
-    def against_dialback(self, _policy: PartnerPolicy, pair: Pair) -> Refusal | None:
+    def against_dialback(self, policy: PartnerPolicy, pair: Pair) -> Refusal | None:
         """What speaks against a dialback request of the peer's on this stream."""
-        if not self.bidi:
+        if not self.both_ways(policy.domain):
             reason = f"{pair.remote} asked to send on a stream of ours without bidi."
             return Refusal("policy-violation", RefusalKind.BIDI, reason)
         if all(known.local != pair.local for known in self.sends):

@@ -11,13 +11,14 @@ __all__ = ["bounce", "quote", "stream_error", "text"]
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
 
-def stream_error(condition: str, reason: str = "") -> bytes:
+def stream_error(condition: str, reason: str = "", further: bytes = b"") -> bytes:
     """``<stream:error/>`` (RFC 6120 §4.9.2); close the stream behind it.
 
     :param reason: one sentence for people; empty for none.
+    :param further: an element that says more, for programs (RFC 6120 §4.9.4).
     """
     said = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{text(reason)}</text>" if reason else ""
-    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{said}</stream:error>".encode()
+    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{said}".encode() + further + b"</stream:error>"
 
 
 def bounce(stanza: Stanza, type: str, condition: str, reason: str = "") -> bytes | None:

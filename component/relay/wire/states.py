@@ -7,7 +7,7 @@ A TCP connection between two servers is one *stream* here, whatever restarts it 
 connection is the initiator; the other one is the receiver. We are either: `OUTGOING` is the table of the initiator,
 `INCOMING` that of the receiver. A machine looks up (state, input) in its table and nowhere else. What is not in the
 table must not happen at that moment: the stream ends with the stream error that `VIOLATIONS` names for the input, and
-nothing more is taken from the peer.
+nothing more is taken from the peer. Where a header is due, whatever comes first is taken for one, and judged as such.
 
 **Three questions, three answers.** The state says only how far the *negotiation* has come. Whose stanzas may travel
 is said by two sets of pairs that every stream has, `sends` and `receives`, and by nothing else: no route follows from
@@ -36,8 +36,9 @@ about on the stream on which it came.
 **Dialback answers** count only when they were asked for: a ledger holds what is outstanding, and an answer takes its
 entry out. Under bidi requests and answers flow both ways, so both machines share that part (`dialback_part.py`).
 
-**Ending.** An orderly end is one `</stream:stream>` from each side. `CLOSING` is the time between ours and theirs, in
-which stanzas may still come. After a stream error nothing is read any more.
+**Ending.** An orderly end is one `</stream:stream>` from each side. `CLOSING` is the time between ours and theirs:
+stanzas and acknowledgements that still come count, everything else is passed over, and nothing is said any more
+(RFC 6120 §4.4). After a stream error nothing is read any more.
 """
 
 from __future__ import annotations
@@ -79,15 +80,19 @@ class Input(StrEnum):
     AUTH = "auth"
     SUCCESS = "success"
     FAILURE = "failure"
+    ACCEPTED = "we accept SASL"
     DIALBACK = "dialback element"
-    VERIFIED = "first pair authorized"
+    VERIFIED = "dialback succeeded"
+    REFUSED = "dialback refused"
     TRY_SASL = "we try SASL"
     TRY_DIALBACK = "we try dialback"
     ASK_ONLY = "we only ask about keys"
     ACKNOWLEDGEMENT = "stream management"
     STANZA = "stanza"
+    UNKNOWN = "unknown element"
     CLOSE = "we close"
     END = "end of stream"
+    ERROR = "stream error"
     LOST = "connection lost"
 
 
@@ -102,18 +107,20 @@ def _ends(states: tuple[State, ...]) -> dict[tuple[State, Input], State]:
     for state in states:
         steps[state, Input.CLOSE] = State.CLOSING
         steps[state, Input.END] = State.CLOSED
+        steps[state, Input.ERROR] = State.CLOSED
         steps[state, Input.LOST] = State.CLOSED
     return steps
 
 
-_CLOSING = {
-    (State.CLOSING, Input.STANZA): State.CLOSING,
-    (State.CLOSING, Input.DIALBACK): State.CLOSING,
-    (State.CLOSING, Input.ACKNOWLEDGEMENT): State.CLOSING,
-    (State.CLOSING, Input.BIDI): State.CLOSING,
-    (State.CLOSING, Input.FEATURES): State.CLOSING,
-    (State.CLOSING, Input.VERIFIED): State.CLOSING,
-}
+PEER = frozenset(
+    {
+        Input.HEADER, Input.FEATURES, Input.STARTTLS, Input.PROCEED, Input.TLS_FAILURE, Input.BIDI, Input.AUTH,
+        Input.SUCCESS, Input.FAILURE, Input.DIALBACK, Input.ACKNOWLEDGEMENT, Input.STANZA, Input.UNKNOWN,
+    }
+)  # fmt: skip
+"""What a peer says, but for the end. Other inputs are our own doing; nothing that a peer says is taken for them."""
+
+_CLOSING = {(State.CLOSING, each): State.CLOSING for each in PEER}
 
 INCOMING: Table = {
     (State.HEADER, Input.HEADER): State.PLAIN,
@@ -124,10 +131,10 @@ INCOMING: Table = {
     (State.NEGOTIATING, Input.BIDI): State.NEGOTIATING,
     (State.NEGOTIATING, Input.AUTH): State.NEGOTIATING,
     (State.NEGOTIATING, Input.DIALBACK): State.NEGOTIATING,
-    (State.NEGOTIATING, Input.SUCCESS): State.SASL_HEADER,
+    (State.NEGOTIATING, Input.ACKNOWLEDGEMENT): State.NEGOTIATING,
+    (State.NEGOTIATING, Input.ACCEPTED): State.SASL_HEADER,
     (State.NEGOTIATING, Input.VERIFIED): State.OPEN,
     (State.SASL_HEADER, Input.HEADER): State.OPEN,
-    (State.SASL_HEADER, Input.VERIFIED): State.SASL_HEADER,
     (State.OPEN, Input.BIDI): State.OPEN,
     (State.OPEN, Input.DIALBACK): State.OPEN,
     (State.OPEN, Input.VERIFIED): State.OPEN,
@@ -136,13 +143,13 @@ INCOMING: Table = {
     **_CLOSING,
     **_ends(_LIVE),
 }
-"""The receiver. `SUCCESS` is the one that we send."""
+"""The receiver."""
 
 OUTGOING: Table = {
     (State.HEADER, Input.HEADER): State.PLAIN,
     (State.PLAIN, Input.FEATURES): State.PROCEED,
     (State.PROCEED, Input.PROCEED): State.TLS,
-    (State.PROCEED, Input.TLS_FAILURE): State.CLOSED,
+    (State.PROCEED, Input.TLS_FAILURE): State.PROCEED,
     (State.TLS, Input.ESTABLISHED): State.TLS_HEADER,
     (State.TLS_HEADER, Input.HEADER): State.TLS_FEATURES,
     (State.TLS_FEATURES, Input.FEATURES): State.NEGOTIATING,
@@ -152,7 +159,7 @@ OUTGOING: Table = {
     (State.SASL, Input.SUCCESS): State.SASL_HEADER,
     (State.SASL, Input.FAILURE): State.NEGOTIATING,
     (State.DIALBACK, Input.DIALBACK): State.DIALBACK,
-    (State.DIALBACK, Input.FAILURE): State.NEGOTIATING,
+    (State.DIALBACK, Input.REFUSED): State.NEGOTIATING,
     (State.DIALBACK, Input.VERIFIED): State.OPEN,
     (State.SASL_HEADER, Input.HEADER): State.SASL_FEATURES,
     (State.SASL_FEATURES, Input.FEATURES): State.OPEN,
@@ -165,7 +172,7 @@ OUTGOING: Table = {
     **_CLOSING,
     **_ends(_LIVE),
 }
-"""The initiator. `SUCCESS` and `FAILURE` are those that we are sent; `FAILURE` of dialback is any answer but `valid`."""
+"""The initiator. `REFUSED` is any answer to our dialback request but ``valid``, and none."""
 
 VIOLATIONS: Mapping[Input, str] = {
     Input.STANZA: "not-authorized",

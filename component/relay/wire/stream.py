@@ -2,100 +2,45 @@
 
 A machine is told what has happened (`receive`, `tls_established`, `tick`, …) with the time in seconds, and returns
 what is to be done and what has come of it, in order. It never waits, never fails on what a peer sends, and calls
-nobody back.
+nobody back. Once it is closed it returns nothing more, but for the answer to a question (`verify`).
 """
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
-from xml.etree.ElementTree import Element
+from abc import abstractmethod
 
 from component.relay import ns
-from component.relay.counters import RefusalKind
 from component.relay.wire import nonzas
-from component.relay.wire.acks import Acks
-from component.relay.wire.dialback_part import DialbackPart
+from component.relay.wire.acks_part import acknowledgement
+from component.relay.wire.core import StreamCore
+from component.relay.wire.elements import condition_of, input_of
 from component.relay.wire.errors import WireError
-from component.relay.wire.events import (
-    CloseConnection,
-    KeyVerified,
-    Noticed,
-    Output,
-    PairAuthorized,
-    PairRefused,
-    Relieved,
-    SendBytes,
-    StanzaReceived,
-    StreamEnded,
-    StreamGone,
-)
+from component.relay.wire.events import KeyVerified, Output, SendBytes, StanzaReceived
 from component.relay.wire.pairs import Pair
-from component.relay.wire.parser import Failed, Opened, Received, StreamParser
-from component.relay.wire.policy import Authentication, Federation, PartnerPolicy, PeerIdentity
-from component.relay.wire.refusal import Refusal
-from component.relay.wire.serial import stream_error
+from component.relay.wire.parser import Failed, Opened, Received
+from component.relay.wire.policy import PeerIdentity
 from component.relay.wire.stanza import read
-from component.relay.wire.states import INCOMING, OUTGOING, Input, State, Table, violation
+from component.relay.wire.states import Input, State
 
 _STANZAS = frozenset(f"{{{ns.SERVER}}}{kind}" for kind in ("iq", "message", "presence"))
-_STREAM = f"{{{ns.STREAM}}}stream"
-_STREAM_ERROR = f"{{{ns.STREAM}}}error"
-_DIALBACK = f"{{{ns.DIALBACK}}}"
-_SM = f"{{{ns.SM}}}"
-_BIDI = f"{{{ns.BIDI}}}bidi"
+_TEXT = f"{{{ns.STREAM_ERRORS}}}text"
+_ANEW = (Input.STARTTLS, Input.PROCEED, Input.SUCCESS)
+"""Behind these a stream begins anew; behind ``<auth/>`` only when it was accepted."""
+
 _MOST_ELEMENTS = 200
 """So many elements may come before a peer is authenticated. A server that has keys to verify sends one for each."""
 
 
-class S2SStream(ABC):
-    """One stream.
-
-    :param local: our domain on it, empty until a header has named it.
-    :param remote: the peer's, likewise.
-    :param new_id: draws a stream id that nobody can guess (RFC 6120 §4.7.3).
-
-    :ivar bidi: stanzas travel both ways.
-    :ivar sends: the pairs for which we may send.
-    :ivar receives: the pairs whose stanzas we take.
-    :ivar authentication: how the first pair was authorized.
-    :ivar identity: what TLS has shown of the peer.
-    """
-
-    table: ClassVar[Table]
-
-    def __init__(
-        self, federation: Federation, local: str, remote: str, new_id: Callable[[], str], now: float, state: State
-    ) -> None:
-        self.federation = federation
-        self.local = local
-        self.remote = remote
-        self.new_id = new_id
-        self.now = now
-        self.state = state
-        self.stream_id = ""
-        self.bidi = False
-        self.sends: set[Pair] = set()
-        self.receives: set[Pair] = set()
-        self.authentication: Authentication | None = None
-        self.identity: PeerIdentity | None = None
-        self.acks = Acks()
-        self.dialback = DialbackPart(self)
-        self._header_sent = False
-        self._ended = False
-        self._elements = 0
-        self._started = self._traffic = self._written = now
-        self._closing_since = now
-        self._out: list[Output] = []
-        self._parser = self._new_parser()
+class S2SStream(StreamCore):
+    """A stream, as its driver sees it."""
 
     # What happens to a stream
 
     def receive(self, data: bytes, now: float) -> list[Output]:
         """Take bytes that have come, decrypted when there is TLS."""
         self.now = now
+        if self.over:
+            return []
         parser = self._parser
         for event in parser.feed(data):
             if type(event) is Received:
@@ -109,16 +54,16 @@ class S2SStream(ABC):
                 self.fail(event.condition, event.text)
             else:
                 self._peer_ended()
-            if self._parser is not parser or self.state is State.CLOSED:
+            if self._parser is not parser or self.over:
                 break  # what a restart may not be followed by was looked at, and after the end nothing counts
         return self._taken()
 
     def tls_established(self, identity: PeerIdentity, now: float) -> list[Output]:
         """TLS has been negotiated, and the peer's certificate is known."""
         self.now = now
-        self.identity = identity
         if self.step(Input.ESTABLISHED):
-            self._restart()
+            self.identity = identity
+            self.restart()
             self._secured()
         return self._taken()
 
@@ -135,17 +80,8 @@ class S2SStream(ABC):
         self.now = now
         if condition:
             self.fail(condition, text)
-        elif self.state not in (State.CLOSING, State.CLOSED):
-            speechless = self.state is State.TLS or not self._header_sent
-            self.step(Input.CLOSE)
-            self._closing_since = now
-            self._end("", text, by_us=True)
-            if speechless:
-                self.step(Input.LOST)
-                self._end("", text, by_us=True)
-                self.put(CloseConnection(text))
-            else:
-                self.write(nonzas.SM_REQUEST + nonzas.END if len(self.acks) else nonzas.END)
+        else:
+            self.finish(text)
         return self._taken()
 
     def send(self, pair: Pair, raw: bytes, token: object, now: float) -> list[Output]:
@@ -156,7 +92,7 @@ class S2SStream(ABC):
         """
         if pair not in self.sends:
             raise LookupError(f"{pair} is not authorized")
-        self._traffic = self._written = now
+        self._times.traffic = self._times.written = now
         if self.acks.counting and self.acks.sent(token, now):
             self.acks.ask(now)
             raw += nonzas.SM_REQUEST
@@ -181,147 +117,16 @@ class S2SStream(ABC):
             self.dialback.key_verified(answer)
         return self._taken()
 
-    # Time
+    def tick(self, now: float) -> list[Output]:
+        """Do what is due at `deadline`."""
+        self.now = now
+        self._times.tick()
+        return self._taken()
 
     @property
     def deadline(self) -> float:
         """When `tick` has something to do, in seconds; it may become earlier with each call."""
-        limits = self.federation.limits
-        if self.state is State.CLOSED:
-            return math.inf
-        if self.state is State.CLOSING:
-            return self._closing_since + limits.close_timeout
-        if not self.ready:
-            first = self._started + limits.negotiation_timeout
-        else:
-            first = min(self._traffic + limits.idle, self._written + limits.keepalive)
-            if self.acks.asked is not None:
-                first = min(first, self.acks.asked + limits.negotiation_timeout)
-            elif self.acks.due is not None:
-                first = min(first, self.acks.due)
-        asked = self.dialback.deadline
-        return first if asked is None else min(first, asked)
-
-    def tick(self, now: float) -> list[Output]:
-        """Do what is due."""
-        self.now = now
-        limits = self.federation.limits
-        if self.over:
-            return []
-        if self.state is State.CLOSING:
-            if now >= self._closing_since + limits.close_timeout:
-                self.step(Input.LOST)
-                self._end("", "The peer did not close its stream.", by_us=True)
-                self.put(CloseConnection("The peer did not close its stream."))
-            return self._taken()
-        self.dialback.expire()
-        if self.over:
-            return self._taken()
-        if not self.ready:
-            if now >= self._started + limits.negotiation_timeout:
-                self.fail("connection-timeout", f"Nothing was authorized in {limits.negotiation_timeout:g} seconds.")
-        elif self.acks.asked is not None and now >= self.acks.asked + limits.negotiation_timeout:
-            self.fail("connection-timeout", "What was sent is not acknowledged.")
-        elif self.acks.due is not None and now >= self.acks.due:
-            self.acks.ask(now)
-            self.write(nonzas.SM_REQUEST)
-        elif now >= self._traffic + limits.idle:
-            return self._taken() + self.close("", "The stream was idle.", now)
-        elif now >= self._written + limits.keepalive:
-            self.write(b" ")
-        return self._taken()
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is sent or taken any more."""
-        return self.state is State.CLOSED
-
-    @property
-    def ready(self) -> bool:
-        """Whether the negotiation is over."""
-        return self.state in (State.OPEN, State.VERIFYING)
-
-    @property
-    def authenticated(self) -> bool:
-        """Whether a pair was authorized."""
-        return self.authentication is not None
-
-    # For the parts of a machine
-
-    def put(self, output: Output) -> None:
-        """Add to what the current call returns."""
-        self._out.append(output)
-
-    def write(self, data: bytes) -> None:
-        """Send bytes; they keep the connection alive, and are no traffic."""
-        self._written = self.now
-        self.put(SendBytes(data))
-
-    def notice(self, kind: str, text: str) -> None:
-        """Tell of a peer's mistake that did no harm."""
-        self.put(Noticed(kind, text))
-
-    def step(self, happened: Input) -> bool:
-        """Take the step that the table has; without one the stream fails.
-
-        :returns: whether there was a step.
-        """
-        after = self.table.get((self.state, happened))
-        if after is None:
-            self.fail(violation(happened), f"This is not the time for: {happened.value}.")
-            return False
-        self.state = after
-        return True
-
-    def fail(self, condition: str, text: str) -> None:
-        """End the stream with an error (RFC 6120 §4.9); nothing more is taken."""
-        if self.state is State.CLOSED:
-            return
-        if self.state is not State.TLS:  # in the middle of a handshake there is no way to say anything
-            if not self._header_sent:
-                self.send_header()
-            self.write(stream_error(condition, text) + nonzas.END)
-        self.state = State.CLOSED
-        self._end(condition, text, by_us=True)
-        self.put(CloseConnection(text or condition))
-
-    def policy(self, remote: str) -> PartnerPolicy | None:
-        """What is wanted of a partner; None when the domain is none."""
-        return self.federation.partners.get(remote)
-
-    def refusal(self, domain: str) -> str:
-        """Why the peer's certificate does not prove that it is `domain`; empty when it does."""
-        return self.identity.refusal(domain) if self.identity is not None else "There is no TLS."
-
-    def authorized(self, pair: Pair, how: Authentication, *, sends: bool, receives: bool) -> None:
-        """Let the stanzas of a pair travel, and say so."""
-        if sends:
-            self.sends.add(pair)
-        if receives:
-            self.receives.add(pair)
-        self.authentication = self.authentication or how
-        self._traffic = self.now
-        self._parser.limit = self.federation.limits.stanza_bytes
-        self.put(PairAuthorized(pair, pair in self.sends, pair in self.receives, how))
-
-    def refused(self, pair: Pair, kind: RefusalKind, reason: str, *, by_us: bool, final: bool = True) -> None:
-        """Say that a pair was not authorized."""
-        self.put(PairRefused(pair, kind, reason, by_us, final))
-
-    def restart(self, received: Received) -> bool:
-        """Begin a new stream behind `received` (RFC 6120 §4.3.3); fails when anything stands behind it already.
-
-        What stands behind ``<starttls/>`` in the clear would later be read as if TLS had protected it.
-        """
-        if self._parser.followed(received):
-            self.fail("policy-violation", "Nothing may follow before the stream has begun anew.")
-            return False
-        self._restart()
-        return True
-
-    @abstractmethod
-    def send_header(self) -> None:
-        """Send our stream header."""
+        return self._times.deadline
 
     @abstractmethod
     def _header(self, opened: Opened) -> None:
@@ -332,15 +137,11 @@ class S2SStream(ABC):
         """TLS is there."""
 
     @abstractmethod
-    def _negotiate(self, received: Received) -> None:
-        """An element has come that only this role expects."""
+    def _negotiate(self, happened: Input, before: State, received: Received) -> None:
+        """An element has come that only this role expects; its step was taken.
 
-    @abstractmethod
-    def against_dialback(self, policy: PartnerPolicy, pair: Pair) -> Refusal | None:
-        """What speaks against a dialback request of the peer's on this stream."""
-
-    def dialback_failed(self) -> None:  # noqa: B027  # only an initiator's stream stands or falls with it
-        """A dialback request of ours was refused, or not answered."""
+        :param before: the state before that step.
+        """
 
     # Inside
 
@@ -353,7 +154,7 @@ class S2SStream(ABC):
             self.fail(error.condition, error.text)
             return
         if (stanza.recipient_domain, stanza.sender_domain) in self.receives:
-            self._traffic = self.now
+            self._times.traffic = self.now
             self.acks.taken()
             self._out.append(StanzaReceived(stanza))
         elif self.state is State.CLOSING:
@@ -366,104 +167,36 @@ class S2SStream(ABC):
             self.fail("invalid-from", "This pair of domains is not authorized on this stream.")
 
     def _element(self, received: Received) -> None:
-        tag = received.element.tag
         if not self.authenticated:
             self._elements += 1
             if self._elements > _MOST_ELEMENTS:
                 self.fail("policy-violation", "Too much was said before authentication.")
                 return
-        if tag.startswith(_DIALBACK):
-            if self.step(Input.DIALBACK):
-                self.dialback.received(received.element)
-        elif tag == _STREAM_ERROR:
-            self._peer_failed(received.element)
-        elif tag.startswith(_SM):
-            if self.step(Input.ACKNOWLEDGEMENT):
-                self._acknowledgement(received.element)
-        elif tag == _BIDI and self.state is not State.NEGOTIATING:
-            if self.step(Input.BIDI):
-                self.notice("bidi-out-of-place", "bidi counts between TLS and authentication; it was ignored.")
+        element, state = received.element, self.state
+        happened = input_of(element.tag)
+        anew = happened in _ANEW and state is not State.CLOSING and (state, happened) in self.table
+        if (anew and not self.nothing_behind(received)) or not self.step(happened):
+            return
+        if happened is Input.ERROR:
+            self._peer_failed(condition_of(element, ns.STREAM_ERRORS), element.findtext(_TEXT) or "")
+        elif happened is Input.ACKNOWLEDGEMENT:
+            acknowledgement(self, element)
+        elif state is State.CLOSING:
+            pass  # it was said before the peer knew
+        elif happened is Input.DIALBACK:
+            self.dialback.received(element)
+        elif happened is Input.BIDI and state is not State.NEGOTIATING:
+            self.notice("bidi-out-of-place", "bidi counts between TLS and authentication; it was ignored.")
         else:
-            self._negotiate(received)
+            self._negotiate(happened, state, received)
 
-    def _acknowledgement(self, element: Element) -> None:
-        acks = self.acks
-        match element.tag.removeprefix(_SM):
-            case "r":
-                self.write(nonzas.sm_answer(acks.handled))
-            case "a":
-                congested = acks.congested
-                if not acks.acknowledged(element.get("h", ""), self.now):
-                    self.fail("undefined-condition", "More is acknowledged than was sent.")
-                elif congested and not acks.congested:
-                    self.put(Relieved())
-            case "enable" if self.table is INCOMING:
-                acks.begin()
-                acks.agree(self.now)
-                self.write(nonzas.SM_ENABLED)
-            case "enabled" if self.table is OUTGOING and acks.counting:
-                acks.agree(self.now)
-            case "failed":
-                acks.refuse()
-            case "resume":
-                self.write(nonzas.SM_FAILED)
-            case _:
-                self.notice("stream-management", "An element of stream management came that makes no sense here.")
-
-    def _peer_failed(self, error: Element) -> None:
-        names = [child.tag.rpartition("}")[2] for child in error if child.tag.startswith(f"{{{ns.STREAM_ERRORS}}}")]
-        condition = next((name for name in names if name != "text"), "undefined-condition")
-        text = (error.findtext(f"{{{ns.STREAM_ERRORS}}}text") or "")[:200]
-        if self._header_sent and self.state is not State.CLOSING:
-            self.write(nonzas.END)
-        self.state = State.CLOSED
-        self._end(condition, text, by_us=False)
-        self.put(CloseConnection(f"The peer ended the stream: {condition}."))
+    def _peer_failed(self, condition: str, text: str) -> None:
+        if self._header_sent:
+            self._say_end()
+        self._end(condition, text[:200], by_us=False, close=f"The peer ended the stream: {condition}.")
 
     def _peer_ended(self) -> None:
-        answered = self.state is State.CLOSING
         self.step(Input.END)
-        if not answered and self._header_sent:
-            self.write(nonzas.END)
-        self._end("", "The peer closed the stream.", by_us=False)
-        self.put(CloseConnection("The peer closed the stream."))
-
-    def _end(self, condition: str, text: str, *, by_us: bool) -> None:
-        """Nothing is sent any more; in state `CLOSED` nothing comes any more either."""
-        if not self._ended:
-            self._ended = True
-            self.sends.clear()
-            self.dialback.give_up()
-            self.put(StreamEnded(condition, text, by_us))
-        if self.state is State.CLOSED:
-            self.receives.clear()
-            self.put(StreamGone(self.acks.unacknowledged()))
-
-    def _restart(self) -> None:
-        self._parser = self._new_parser()
-        self._header_sent = False
-
-    def _new_parser(self) -> StreamParser:
-        limits = self.federation.limits
-        return StreamParser(
-            ns.SERVER, limit=limits.stanza_bytes if self.authenticated else limits.unauthenticated_bytes
-        )
-
-    def _taken(self) -> list[Output]:
-        out, self._out = self._out, []
-        return out
-
-    def wrong_header(self, opened: Opened) -> tuple[str, str] | None:
-        """Stream error and text for a header that is not one of XMPP 1.0 between servers; None when it is."""
-        if opened.tag != _STREAM:
-            return "invalid-namespace", "The root element is not a stream."
-        if opened.content != ns.SERVER:
-            return "invalid-namespace", f"The content namespace must be {ns.SERVER}."
-        if not _is_version_1(opened.attributes.get("version", "")):
-            return "unsupported-version", "XMPP 1.0 is needed: there is no TLS without it."
-        return None
-
-
-def _is_version_1(version: str) -> bool:
-    major, _, minor = version.partition(".")
-    return version.isascii() and major.isdigit() and minor.isdigit() and int(major[:9]) >= 1
+        if self._header_sent:
+            self._say_end()
+        self._end("", "The peer closed the stream.", by_us=False, close="The peer closed the stream.")
