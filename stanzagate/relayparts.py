@@ -121,7 +121,8 @@ class Parts:
                 ComponentStream, domain, material.partner_secrets[domain],
                 limit=2 * material.settings.limits.stanza_bytes,  # the server adds to what its clients may send
             ),
-            listener=partner, uniform=random.uniform, new_id=_new_id, clock=time.monotonic, wall=time.time,
+            listener=partner, rounds=self._wiring.rounds, uniform=random.uniform, new_id=_new_id,
+            clock=time.monotonic, wall=time.time,
             limits=limits,
         )  # fmt: skip
         return partner

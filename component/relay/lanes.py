@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from component.base.errors import StanzaErrorInfo
 from component.relay.counters import RefusalKind
 from component.relay.peers import Peer
-from component.relay.queues import Queued, QueueLimits, StanzaQueue
+from component.relay.queues import Queued, QueueLimits, StanzaQueue, light
 from component.relay.wire.pairs import Pair, Routes
 from component.relay.wire.policy import Authentication, PartnerPolicy
 from component.relay.wire.stanza import Stanza
@@ -121,13 +121,14 @@ class Lane:
         """
         now = self._tools.clock()
         peer = self._around.routes.get(self.pair)
+        kept = None if stanza is None else light(stanza)
         if peer is not None and not self.queue and not peer.congested:
-            peer.send(self.pair, raw, stanza, now)
+            peer.send(self.pair, raw, kept, now)
             return True
         if self._closed or (peer is None and now < self._barred_until):
-            self._around.returned(self.pair, [Queued(raw, stanza, now)], self._barred_by)
-        elif not self.queue.add(raw, stanza, now):
-            self._around.returned(self.pair, [Queued(raw, stanza, now)], FULL)
+            self._around.returned(self.pair, [Queued(raw, kept, now)], self._barred_by)
+        elif not self.queue.add(raw, kept, now):
+            self._around.returned(self.pair, [Queued(raw, kept, now)], FULL)
         elif peer is None:
             self._see_to_it()
         return False

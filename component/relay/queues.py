@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -154,6 +154,12 @@ class Unconfirmed:
         return lost
 
 
+_NOTHING = Element("nothing")
+
+
 def light(stanza: Stanza) -> Stanza:
     """The same stanza without what it carries: all that an error answer needs, in little memory."""
-    return replace(stanza, element=Element(stanza.element.tag, stanza.element.attrib), raw=b"")
+    return Stanza(
+        stanza.kind, stanza.type, stanza.id, stanza.sender, stanza.recipient, stanza.sender_domain,
+        stanza.recipient_domain, _NOTHING, b"",
+    )  # fmt: skip

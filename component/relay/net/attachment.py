@@ -14,6 +14,7 @@ from typing import Protocol
 
 from component.relay.net.localconnection import LocalConnection
 from component.relay.net.outbox import BarrierTiming, Listener, Outbox
+from component.relay.net.rounds import Rounds
 from component.relay.queues import QueueLimits
 from component.relay.status import AttachmentState, AttachmentStatus
 from component.relay.wire.component import ComponentStream
@@ -75,6 +76,7 @@ class Attachment:
     :param uniform: draws a number between two.
     :param new_id: unguessable.
     :param clock: monotonic seconds; `wall`: Unix time in seconds.
+    :param rounds: says when to write; shared with whatever else has its input handled.
     :ivar losses: how often it was lost.
     """
 
@@ -91,6 +93,7 @@ class Attachment:
         clock: Callable[[], float],
         wall: Callable[[], float],
         limits: QueueLimits,
+        rounds: Rounds,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self.domain = domain
@@ -102,7 +105,9 @@ class Attachment:
             clock=clock,
             limits=limits,
             timing=timing.barriers,
+            rounds=rounds,
         )
+        self._rounds = rounds
         self._host = host
         self._port = port
         self._stream = stream
@@ -175,7 +180,7 @@ class Attachment:
         return self._attached
 
     def _connect(self) -> LocalConnection:
-        self._connection = LocalConnection(self._stream(), self)
+        self._connection = LocalConnection(self._stream(), self, self._rounds)
         return self._connection
 
     async def _stay(self) -> None:

@@ -20,6 +20,7 @@ from typing import Final, Protocol, cast
 
 from component.relay.counters import RefusalKind, Role
 from component.relay.net.certs import PeerCertificate
+from component.relay.net.rounds import Rounds
 from component.relay.net.tls import TlsChannel, TlsContexts, TlsFailed
 from component.relay.wire.events import CloseConnection, Output, PairRefused, PassThrough, SendBytes, StartTls
 from component.relay.wire.pairs import Pair
@@ -73,6 +74,7 @@ class Wiring:
     :ivar identify: makes what a peer has shown in TLS an identity.
     :ivar clock: monotonic seconds, the same that the owner gives to streams.
     :ivar adopt: takes connections of strangers; None when they are not passed through.
+    :ivar rounds: who writes at the end of a chunk.
     :ivar buffer: what arrives, until it is handed on in the same call.
     """
 
@@ -80,6 +82,7 @@ class Wiring:
     identify: Callable[[tuple[bytes, ...]], PeerCertificate]
     clock: Callable[[], float]
     adopt: Adopt | None = None
+    rounds: Rounds = field(default_factory=Rounds)
     buffer: bytearray = field(default_factory=lambda: bytearray(CHUNK))
 
 
@@ -125,7 +128,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._closing = False
         self._discarded = 0
-        self._round: asyncio.Handle | None = None
+        self._round = False
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
 
@@ -149,8 +152,9 @@ class Connection(asyncio.BufferedProtocol):
             self._defect(defect)
         finally:
             self._carrying_out = False
-        if not self._in_callback and self._round is None and self._transport is not None:
-            self._round = self._loop.call_soon(self._end_of_round)
+        if not (self._in_callback or self._round) and self._transport is not None:
+            self._round = True
+            self._wiring.rounds.later(self._end_of_round)
 
     def hold(self) -> None:
         """Read nothing until `resume`."""
@@ -238,17 +242,18 @@ class Connection(asyncio.BufferedProtocol):
     def _guarded(self, function: Callable[..., object], *arguments: object) -> None:
         """Run a part of a callback: no exception leaves it, and what is to be written leaves after it."""
         self._in_callback = True
-        try:
-            function(*arguments)
-            self._flush()
-            self._arm()
-        except Exception as defect:
-            self._defect(defect)
-        finally:
-            self._in_callback = False
+        with self._wiring.rounds:
+            try:
+                function(*arguments)
+                self._flush()
+                self._arm()
+            except Exception as defect:
+                self._defect(defect)
+            finally:
+                self._in_callback = False
 
     def _end_of_round(self) -> None:
-        self._round = None
+        self._round = False
         self._guarded(_nothing)
 
     def _begin(self) -> None:
@@ -438,7 +443,7 @@ class Connection(asyncio.BufferedProtocol):
     def _gone(self) -> None:
         self._closing = True
         self._transport = None
-        for handle in (self._timer, self._linger, self._round):
+        for handle in (self._timer, self._linger):
             if handle is not None:
                 handle.cancel()
         self._owner.closed(self)

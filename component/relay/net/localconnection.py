@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Protocol, cast
 
+from component.relay.net.rounds import Rounds
 from component.relay.wire.component import AttachmentFailed, AttachmentReady, ComponentStream, LocalStanza
 from component.relay.wire.events import Noticed, SendBytes
 from component.relay.wire.stanza import Stanza
@@ -44,10 +45,11 @@ class LocalConnection(asyncio.Protocol):
     :ivar paused: the server does not read, so nothing should be written.
     """
 
-    def __init__(self, stream: ComponentStream, owner: Owner) -> None:
+    def __init__(self, stream: ComponentStream, owner: Owner, rounds: Rounds) -> None:
         self.paused = False
         self._stream = stream
         self._owner = owner
+        self._rounds = rounds
         self._transport: asyncio.Transport | None = None
         self._condition = ""
         self._reason = ""
@@ -58,7 +60,8 @@ class LocalConnection(asyncio.Protocol):
         self.write(self._stream.open())
 
     def data_received(self, data: bytes) -> None:
-        self._take(data)
+        with self._rounds:
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         try:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from component.base.errors import StanzaErrorInfo
+from component.relay.net.rounds import Rounds
 from component.relay.queues import Queued, QueueLimits, StanzaQueue, Unconfirmed, light
 from component.relay.wire.serial import quote
 from component.relay.wire.stanza import Stanza
@@ -83,6 +84,7 @@ class Outbox:
     :param address: of ours, to which barriers come back.
     :param new_id: unguessable, so that nobody else can answer a barrier.
     :param clock: monotonic seconds.
+    :param rounds: says when to write.
     :ivar barriers: how many were sent.
     """
 
@@ -95,6 +97,7 @@ class Outbox:
         clock: Callable[[], float],
         limits: QueueLimits,
         timing: BarrierTiming,
+        rounds: Rounds,
         largest: int = LARGEST,
     ) -> None:
         self.address = address
@@ -104,6 +107,7 @@ class Outbox:
         self._clock = clock
         self._limits = limits
         self._timing = timing
+        self._rounds = rounds
         self._largest = largest
         self._queue = StanzaQueue(limits)
         self._unconfirmed = Unconfirmed()
@@ -146,7 +150,7 @@ class Outbox:
                 self._keep(raw, stanza, now)
             elif not self._pump_scheduled:
                 self._pump_scheduled = True
-                asyncio.get_running_loop().call_soon(self.pump)
+                self._rounds.later(self.pump)
         else:
             self._keep(raw, stanza, now)
 

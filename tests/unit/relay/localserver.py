@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from component.base.errors import StanzaErrorInfo
 from component.relay.net.attachment import Attachment, Timing
 from component.relay.net.outbox import BarrierTiming
+from component.relay.net.rounds import Rounds
 from component.relay.queues import Queued, QueueLimits
 from component.relay.wire.component import ComponentStream
 from component.relay.wire.stanza import Stanza
@@ -107,5 +108,5 @@ def attachment(
         DOMAIN, "127.0.0.1", server.port,
         stream=lambda: ComponentStream(DOMAIN, secret), listener=recorder, uniform=uniform,
         new_id=lambda: f"n{next(numbers)}", clock=asyncio.get_running_loop().time, wall=time.time,
-        limits=limits, timing=timing,
+        limits=limits, timing=timing, rounds=Rounds(),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from component.base import ns
 from component.relay.net.attachment import Attachment
 from component.relay.net.localconnection import LocalConnection
 from component.relay.net.outbox import LARGEST, BarrierTiming
+from component.relay.net.rounds import Rounds
 from component.relay.queues import QueueLimits
 from component.relay.status import AttachmentState
 from component.relay.wire.component import ComponentStream
@@ -423,7 +424,7 @@ async def test_what_the_server_said_before_the_connection_broke_is_taken(
     owner = attachment(server, recorder)
     stream = ComponentStream(DOMAIN, "s3cret")
     stream.receive(f"{HEADER}<handshake/>".encode())
-    connection = LocalConnection(stream, owner)
+    connection = LocalConnection(stream, owner, Rounds())
     await asyncio.get_running_loop().create_connection(lambda: connection, sock=ours)
     theirs.send(f"<message from='a@isp.test' to='romeo@{DOMAIN}' id='last'/>".encode())
     theirs.close()

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from component.relay.net.outbox import BarrierTiming, Outbox
+from component.relay.net.rounds import Rounds
 from component.relay.queues import QueueLimits
 from tests.unit.relay.localserver import Recorder
 
@@ -21,7 +22,7 @@ class Server:
         numbers = itertools.count(1)
         self.outbox = Outbox(
             "barrier@partner.test/x", Recorder(), new_id=lambda: f"b{next(numbers)}", clock=lambda: self.now,
-            limits=QueueLimits(), timing=BarrierTiming(0.005, 0.05, 60.0),
+            limits=QueueLimits(), timing=BarrierTiming(0.005, 0.05, 60.0), rounds=Rounds(),
         )  # fmt: skip
         self.outbox.connected(self)
 
