@@ -22,7 +22,7 @@ from component.relay.status import RelayCounters, RelayStatus
 from stanzagate import __version__
 from stanzagate.admin.server import AdminServer
 from stanzagate.config import STDIN
-from stanzagate.process import Spawn, Tasks, failed, log_to_stderr, no_core_dumps
+from stanzagate.process import Spawn, Tasks, calm_collector, failed, log_to_stderr, no_core_dumps
 from stanzagate.relaymaterial import Material, load_material
 from stanzagate.relaystatus import status_servers
 
@@ -78,7 +78,9 @@ def run(path: Path, assemble: Assemble | None = None) -> int:
         raise InputError("The relay needs a file: SIGHUP reads it again.", hint="Write the configuration to a file.")
     log_to_stderr()
     no_core_dumps()
-    return asyncio.run(_run(path, load_material(path), assemble or _assembler()))
+    material, make = load_material(path), assemble or _assembler()
+    calm_collector()
+    return asyncio.run(_run(path, material, make))
 
 
 def _assembler() -> Assemble:
