@@ -76,13 +76,14 @@ class Partner:
 
     def __init__(
         self, folder: Path, ca: Path, hosts: Sequence[Host], *, kind: str = "prosody", secure: bool = True,
-        log: str = "debug",
+        acknowledges: bool = False, log: str = "debug",
     ) -> None:  # fmt: skip
         """:param ca: of the servers; its key lies beside it.
         :param secure: other servers must have a verified certificate, even for dialback (Prosody).
+        :param acknowledges: what comes from other servers (XEP-0198, Prosody).
         """
         self.kind, self.hosts, self.folder, self.ca = kind, tuple(hosts), folder, ca
-        self.secure, self.level = secure, log
+        self.secure, self.acknowledges, self.level = secure, acknowledges, log
         port, component_port = free_ports(2)
         self.c2s = (LOOPBACK, port)
         for name in ("data", "certs", "log", "modules"):
@@ -226,6 +227,7 @@ def _prosody(server: Partner) -> Command:
 def _prosody_host(server: Partner, host: Host, certs: Path) -> str:
     # What is enabled for all is not enabled for components.
     modules = ["finder", *(["tls", "saslauth", "dialback", "s2s_bidi"] if host.attached else [])]
+    modules += ["smacks"] if server.acknowledges else []
     text = PROSODY_HOST.format(
         kind="Component" if host.attached else "VirtualHost", domain=lua(host.domain),
         modules=lua(modules), disabled=lua([] if host.bidi else ["s2s_bidi"]),
