@@ -225,7 +225,7 @@ class StreamCore(ABC):
         if not self._ended:
             self._ended = True
             self.sends.clear()
-            self.dialback.give_up()
+            self.dialback.give_up(f"{condition} ({text})" if condition and text else condition or text)
             self.put(StreamEnded(condition, text, by_us))
         if self.state is State.CLOSED:
             self.receives.clear()

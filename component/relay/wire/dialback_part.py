@@ -223,24 +223,25 @@ class DialbackPart:
     def expire(self) -> None:
         """Give up what was not answered in time."""
         for ask in self._ledger.expired(self._stream.now):
-            self._unanswered(ask, "remote-server-timeout")
-            if ask.asker is Asker.WE and ask.kind is Kind.RESULT:
+            if ask.asker is Asker.PEER:
+                self._failed(Pair(ask.local, ask.remote), "remote-server-timeout")
+                continue
+            self._unanswered(ask, "it took too long")
+            if ask.kind is Kind.RESULT:
                 self._stream.dialback_failed()
 
-    def give_up(self) -> None:
+    def give_up(self, why: str) -> None:
         """The stream has ended: nothing will be answered any more."""
         for ask in self._ledger.drain():
             if ask.asker is Asker.WE:
-                self._unanswered(ask, "remote-connection-failed")
+                self._unanswered(ask, why)
 
-    def _unanswered(self, ask: Ask, condition: str) -> None:
+    def _unanswered(self, ask: Ask, why: str) -> None:
         stream, pair = self._stream, Pair(ask.local, ask.remote)
-        if ask.asker is Asker.PEER:
-            self._failed(pair, condition)
-        elif ask.kind is Kind.VERIFY:
-            stream.put(KeyVerified(pair, ask.id, Outcome.ERROR, condition))
+        if ask.kind is Kind.VERIFY:
+            stream.put(KeyVerified(pair, ask.id, Outcome.ERROR, "remote-server-timeout"))
         else:
-            reason = f"{pair.remote} has not answered our dialback request: {condition}."
+            reason = f"{pair.remote} has not answered our dialback request: {why.rstrip('.')}."
             stream.refused(pair, RefusalKind.TIMEOUT, reason, by_us=False, final=stream.last_way)
 
 

@@ -26,9 +26,9 @@ SM_REQUEST = f"<r xmlns='{ns.SM}'/>".encode()
 
 
 def header(local: str, remote: str, *, stream_id: str = "") -> bytes:
-    """A stream header (RFC 6120 §4.7); what is empty is left out."""
+    """A stream header (RFC 6120 §4.7); what is empty is left out, but for the name of a receiver (§4.9.1.3)."""
     values = (("from", local), ("to", remote), ("id", stream_id))
-    names = "".join(f" {name}='{quote(value)}'" for name, value in values if value)
+    names = "".join(f" {name}='{quote(value)}'" for name, value in values if value or (name == "from" and stream_id))
     return (
         f"<?xml version='1.0'?><stream:stream xmlns='{ns.SERVER}' xmlns:stream='{ns.STREAM}'"
         f" xmlns:db='{ns.DIALBACK}'{names} version='1.0' xml:lang='en'>"

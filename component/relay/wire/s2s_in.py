@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from collections.abc import Callable
 from xml.etree.ElementTree import Element
@@ -223,7 +222,7 @@ class IncomingStream(S2SStream):
             return "", ""
         try:
             identity = b64decode(text, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not even ASCII, not Base64, or not UTF-8
             return "incorrect-encoding", f"{self.remote} sent an identity that is not Base64 of UTF-8."
         if domain(identity) != self.remote:
             return "invalid-authzid", f"{self.remote} wants to act for another domain."
