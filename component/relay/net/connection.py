@@ -140,6 +140,7 @@ class Connection(asyncio.BufferedProtocol):
         When that is going on already, these wait for their turn.
         """
         self._todo.extend(outputs)
+        self._out_bytes += sum([len(output.data) for output in outputs if type(output) is SendBytes])
         if self._carrying_out:
             return
         self._carrying_out = True
@@ -174,8 +175,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def congested(self) -> bool:
-        """Whether so much waits to be written that nothing more should be sent; `Owner.writable` ends it."""
-        return self._paused or self._out_bytes > HIGH_WATER
+        """Whether nothing more should be sent: so much waits to be written, and `Owner.writable` tells when it has
+        left; or it is closing.
+        """
+        return self._paused or self._out_bytes > HIGH_WATER or self._closing
 
     @property
     def waiting_bytes(self) -> int:
@@ -331,9 +334,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _carry_out(self, output: Output) -> None:
         if type(output) is SendBytes:
-            if not self._closing:
+            if self._closing:
+                self._out_bytes -= len(output.data)
+            else:
                 self._out.append(output.data)
-                self._out_bytes += len(output.data)
         elif type(output) is StartTls:
             self._start_tls(output)
         elif type(output) is CloseConnection:
@@ -344,13 +348,17 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.happened(self, output)
 
     def _flush(self) -> None:
-        """Write what waits, in one piece."""
-        if not self._out:
-            return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        was_congested = self._out_bytes > HIGH_WATER
-        self._out.clear()
-        self._out_bytes = 0
+        """Write what waits, in one piece; and then what the owner held back until that had left."""
+        while self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            was_congested = self.congested
+            self._out.clear()
+            self._out_bytes -= len(data)
+            self._encrypt_and_write(data)
+            if was_congested and not self.congested:
+                self._owner.writable(self)
+
+    def _encrypt_and_write(self, data: bytes) -> None:
         tls = self._tls
         if tls is not None:
             if not tls.established:
@@ -362,8 +370,6 @@ class Connection(asyncio.BufferedProtocol):
                 return
             data = tls.outgoing()
         self._write(data)
-        if was_congested and not self._paused and not self._closing:
-            self._owner.writable(self)
 
     def _write(self, data: bytes) -> None:
         transport = self._transport

@@ -250,6 +250,30 @@ async def test_the_owner_hears_of_the_end_of_every_congestion(tmp_path: Path) ->
         await meeting.owner.wrote.wait()
 
 
+async def test_what_the_owner_held_back_leaves_without_another_event(tmp_path: Path) -> None:
+    left = [bytes(100_000)] * 12
+
+    def go_on(connection: Connection) -> None:
+        while left and not connection.congested:
+            connection.do([SendBytes(left.pop())])
+
+    async with met(tmp_path) as meeting:
+        meeting.owner.writable = go_on  # type: ignore[method-assign]
+        go_on(meeting.connection)
+        await meeting.reader.readexactly(12 * 100_000)
+
+
+async def test_what_is_caused_while_outputs_are_carried_out_counts_as_waiting(tmp_path: Path) -> None:
+    def react(connection: Connection, output: Output) -> None:
+        while not connection.congested:
+            connection.do([SendBytes(bytes(100_000))])
+
+    async with met(tmp_path) as meeting:
+        meeting.owner.react = react
+        meeting.connection.do([Noticed("kind", "something")])
+        await meeting.reader.readexactly(3 * 100_000)  # of which the last is above the mark
+
+
 async def test_a_peer_that_never_reads_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITE_LIMIT", 1_000_000)
     async with met(tmp_path) as meeting:
