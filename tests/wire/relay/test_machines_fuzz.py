@@ -1,0 +1,365 @@
+"""Both machines under random treatment: what a peer says, well, badly or as noise, in chunks of any size; time, ends,
+and everything that their owner may call, at any moment.
+
+What must hold whatever happens is checked after every step, by `Watch`. ``FUZZ_EXAMPLES=100000`` looks for longer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from component.relay import ns
+from component.relay.wire.events import (
+    CloseConnection,
+    KeyVerified,
+    Outcome,
+    Output,
+    PairAuthorized,
+    PassThrough,
+    SendBytes,
+    StanzaReceived,
+    StartTls,
+    StreamEnded,
+    StreamGone,
+    VerifyKey,
+)
+from component.relay.wire.pairs import Pair
+from component.relay.wire.policy import Authentication, Bidi, Direction, Limits, PartnerPolicy
+from component.relay.wire.s2s_in import IncomingStream
+from component.relay.wire.s2s_out import OutgoingStream, Purpose
+from component.relay.wire.states import State
+from component.relay.wire.stream import S2SStream
+from tests.wire.relay.play import Certificate, federation, our_key
+from tests.wire.relay.scenes import (
+    BIDI,
+    BIDI_FEATURE,
+    CHAT,
+    CPE,
+    DIALBACK_FEATURE,
+    END,
+    EXTERNAL_FEATURE,
+    OURS,
+    PARTNER,
+    PROCEED,
+    SM_FEATURE,
+    STARTTLS,
+    STARTTLS_FEATURE,
+    STRANGER,
+    SUCCESS,
+    auth,
+    error,
+    features,
+    header,
+    message,
+    result,
+    sasl_failure,
+    stream_error,
+    verify,
+)
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
+LIMITS = Limits(unauthenticated_bytes=2048, stanza_bytes=4096)
+DOMAINS = (OURS, CPE, PARTNER, CHAT, STRANGER)
+REMOTE = (PARTNER, CHAT)
+PAIRS = [Pair(local, remote) for local in (OURS, CPE) for remote in REMOTE]
+
+domains = st.sampled_from(DOMAINS)
+pairs = st.sampled_from(PAIRS)
+stream_ids = st.sampled_from(["id0", "id1", "id2", "id3", "x1", "x2", ""])
+types = st.sampled_from(["", "", "valid", "valid", "invalid", "error", "VALID"])
+senders = st.sampled_from([PARTNER, PARTNER, PARTNER, *DOMAINS, ""])
+targets = st.sampled_from([OURS, OURS, OURS, *DOMAINS, ""])
+headers = st.builds(header, senders, targets, id=st.sampled_from(["x1", "x2", ""]))
+acks = ("r", "a", "enable", "enabled", "failed")
+management = [f"<{name} xmlns='{ns.SM}' h='{h}'/>" for name in acks for h in "01x"]
+    f"<{name} xmlns='{ns.SM}' h='{h}'/>" for name in ("r", "a", "enable", "enabled", "failed") for h in "01x"
+]
+offers = st.lists(
+    st.sampled_from([STARTTLS_FEATURE, BIDI_FEATURE, EXTERNAL_FEATURE, DIALBACK_FEATURE, SM_FEATURE]), max_size=5
+).map(lambda chosen: features(*chosen))
+keys = st.one_of(st.just("k"), st.builds(our_key, domains, domains, stream_ids))
+stanzas = st.builds(message, domains, domains)
+elements = st.one_of(
+    st.sampled_from([BIDI, STARTTLS, PROCEED, SUCCESS, END, auth(), auth(""), auth("a"), auth(mechanism="X")]),
+    st.sampled_from([sasl_failure("not-authorized"), stream_error("reset"), f"<failure xmlns='{ns.TLS}'/>", " "]),
+    st.sampled_from(management),
+    headers,
+    offers,
+    stanzas,
+    st.builds(result, domains, domains, keys, type=types),
+    st.builds(verify, domains, domains, stream_ids, keys, type=types),
+    st.builds(error, st.sampled_from(["result", "verify"]), domains, domains, st.just("item-not-found"), stream_ids),
+)
+policies = st.builds(
+    PartnerPolicy,
+    st.just(PARTNER),
+    bidi=st.sampled_from(Bidi),
+    authentication=st.sampled_from(
+        [(Authentication.EXTERNAL,), (Authentication.DIALBACK,), tuple(Authentication), tuple(Authentication)[::-1]]
+    ),
+    direction=st.sampled_from(Direction),
+    verify_certificate=st.booleans(),
+)
+
+
+class Watch:
+    """What may never happen, whatever does."""
+
+    def __init__(self, machine: S2SStream) -> None:
+        self.machine = machine
+        self.tls = self.silent = False
+        self.ended = self.gone = 0
+        self.asked: set[Pair] = set()
+        self.by_certificate: set[str] = set()
+        self.found_genuine: set[Pair] = set()
+        self.key_asked: set[tuple[Pair, str]] = set()
+
+    def take(self, outputs: list[Output], allowed: set[Pair]) -> None:
+        """Look at what a call has returned.
+
+        :param allowed: pairs whose stanzas may be among it; what a call authorizes is allowed from there on.
+        """
+        receives = set(allowed)
+        for output in outputs:
+            assert not self.gone, f"behind the end: {output}"
+            match output:
+                case StanzaReceived(stanza):
+                    assert self.tls
+                    assert Pair(stanza.recipient_domain, stanza.sender_domain) in receives
+                case PairAuthorized(pair, _, takes):
+                    assert self.tls and not self.ended
+                    if takes:
+                        receives.add(pair)
+                case VerifyKey(pair, stream_id):
+                    self.key_asked.add((pair, stream_id))
+                case SendBytes(data):
+                    self.said(data)
+                case StreamEnded():
+                    self.ended += 1
+                case StreamGone():
+                    self.gone += 1
+                case PassThrough():
+                    assert not self.tls and outputs[-1] is output
+                case CloseConnection() | StartTls():
+                    pass
+        assert self.ended <= 1 and self.gone <= 1
+        self.check()
+
+    def said(self, data: bytes) -> None:
+        """Remember for which pairs keys of ours were sent; behind the end of our side there is silence."""
+        assert data
+        assert not self.silent
+        self.silent = data.endswith(END.encode())
+        assert not self.ended or self.silent
+        for pair in PAIRS:
+            if f"<db:result from='{pair.local}' to='{pair.remote}'>".encode() in data:
+                self.asked.add(pair)
+
+    def check(self) -> None:
+        """What holds at every moment."""
+        machine = self.machine
+        if not self.tls:
+            assert not machine.sends and not machine.receives
+        if not machine.bidi:
+            assert not (machine.sends if isinstance(machine, IncomingStream) else machine.receives)
+        for pair in machine.sends | machine.receives:
+            assert pair.local in machine.federation.domains and pair.remote in machine.federation.partners
+            external = machine.authentication is Authentication.EXTERNAL and pair == (machine.local, machine.remote)
+            assert external or pair in self.asked | self.found_genuine or pair.remote in self.by_certificate
+        if self.ended:
+            assert not machine.sends
+        if machine.over:
+            assert not machine.receives and not len(machine.acks)
+        assert len(machine.dialback._ledger) <= 100
+        assert len(getattr(machine, "_seen", None) or b"") <= LIMITS.unauthenticated_bytes + 100_000
+        assert len(machine._parser._partial) <= LIMITS.stanza_bytes + 100_000
+
+
+class Fuzz(RuleBasedStateMachine):
+    """One stream; which one, is drawn at the beginning."""
+
+    machine: S2SStream
+    watch: Watch
+
+    @initialize(
+        policy=policies,
+        chat=policies,
+        proven=st.sets(domains),
+        role=st.sampled_from(["in", "in through", "in direct", "out", "out", "out direct", "ask"]),
+        far=st.integers(0, 6),
+    )
+    def begin(self, policy: PartnerPolicy, chat: PartnerPolicy, proven: set[str], role: str, far: int) -> None:
+        ours = federation(policy, replace(chat, domain=CHAT), domains=(OURS, CPE), limits=LIMITS)
+        numbers = itertools.count()
+        self.now = 0.0
+        self.certificate = Certificate(*proven)
+        direct = role.endswith("direct")
+
+        def new_id() -> str:
+            return f"id{next(numbers)}"
+
+        if role.startswith("in"):
+            self.machine = IncomingStream(ours, new_id, 0.0, pass_through=role == "in through", tls=direct)
+        else:
+            purpose = Purpose.VERIFY if role == "ask" else Purpose.STANZAS
+            self.machine = OutgoingStream(ours, OURS, policy, new_id, 0.0, purpose=purpose, tls=direct)
+        self.watch = Watch(self.machine)
+        if isinstance(self.machine, OutgoingStream) and not direct:
+            self.do(self.machine.open(0.0))
+        for _ in range(far):
+            self.go_on()
+
+    def do(self, outputs: list[Output]) -> None:
+        self.watch.take(outputs, set())
+
+    def hear(self, data: bytes) -> None:
+        allowed = set(self.machine.receives)
+        self.watch.take(self.machine.receive(data, self.now), allowed)
+
+    def go_on(self) -> None:
+        """Say what a good peer would say next."""
+        incoming = isinstance(self.machine, IncomingStream)
+        match self.machine.state:
+            case State.HEADER | State.TLS_HEADER | State.SASL_HEADER:
+                self.hear((header() if incoming else header(PARTNER, OURS, id="x1")).encode())
+            case State.PLAIN if incoming:
+                self.hear(STARTTLS.encode())
+            case State.PLAIN:
+                self.hear(features(STARTTLS_FEATURE).encode())
+            case State.PROCEED:
+                self.hear(PROCEED.encode())
+            case State.TLS:
+                self.establish()
+            case State.NEGOTIATING:
+                self.hear((BIDI + auth("")).encode())
+            case State.TLS_FEATURES:
+                self.hear(features(EXTERNAL_FEATURE, BIDI_FEATURE, DIALBACK_FEATURE).encode())
+            case State.SASL:
+                self.hear(SUCCESS.encode())
+            case State.DIALBACK:
+                self.hear(result(PARTNER, OURS, type="valid").encode())
+            case State.SASL_FEATURES:
+                self.hear(features(SM_FEATURE).encode())
+            case State.OPEN if self.machine.receives:
+                pair = min(self.machine.receives)
+                self.hear(message(pair.remote, pair.local).encode())
+            case _:
+                pass
+
+    def establish(self) -> None:
+        self.watch.tls = True
+        self.watch.by_certificate = set(self.certificate.domains)
+        self.do(self.machine.tls_established(self.certificate, self.now))
+
+    @rule()
+    def a_good_peer(self) -> None:
+        self.go_on()
+
+    @rule(said=st.lists(elements, min_size=1, max_size=4), chunk=st.sampled_from([1, 3, 50, 10_000]))
+    def any_peer(self, said: list[str], chunk: int) -> None:
+        data = "".join(said).encode()
+        for start in range(0, len(data), chunk):
+            self.hear(data[start : start + chunk])
+
+    @rule(said=elements, data=st.data())
+    def a_broken_peer(self, said: str, data: Any) -> None:
+        raw = bytearray(said.encode())
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.integers(0, len(raw)))
+            match data.draw(st.integers(0, 2)):
+                case 0:
+                    raw[at : at + 1] = data.draw(st.binary(min_size=1, max_size=4))
+                case 1:
+                    del raw[at : at + data.draw(st.integers(1, 20))]
+                case _:
+                    raw[at:at] = raw[: data.draw(st.integers(1, 30))]
+        self.hear(bytes(raw))
+
+    @rule(noise=st.binary(max_size=60))
+    def a_noisy_peer(self, noise: bytes) -> None:
+        self.hear(noise)
+
+    @rule(size=st.sampled_from([3000, 90_000]), what=st.sampled_from([b" ", b"<a>", b"<a b='", b"&", b"x"]))
+    def a_large_peer(self, size: int, what: bytes) -> None:
+        self.hear((what * size)[:size])
+
+    @precondition(lambda self: self.machine.state is State.TLS)
+    @rule()
+    def tls(self) -> None:
+        self.establish()
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, 1.0, 31.0, 61.0, 400.0, 900.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.do(self.machine.tick(self.now))
+
+    @rule()
+    def it_is_time(self) -> None:
+        if self.machine.deadline < 1e9:
+            self.now = max(self.now, self.machine.deadline)
+            self.do(self.machine.tick(self.now))
+            assert self.machine.deadline > self.now, "it would be woken for ever"
+
+    @rule(condition=st.sampled_from(["", "", "reset"]))
+    def we_close(self, condition: str) -> None:
+        self.do(self.machine.close(condition, "Enough.", self.now))
+
+    @rule()
+    def it_breaks(self) -> None:
+        self.do(self.machine.lost("It broke.", self.now))
+        assert self.machine.over
+
+    @rule(pair=pairs, token=st.integers(0, 9))
+    def we_send(self, pair: Pair, token: int) -> None:
+        if pair in self.machine.sends:
+            outputs = self.machine.send(pair, message(*pair).encode(), token, self.now)
+            assert len(outputs) == 1 and isinstance(outputs[0], SendBytes)
+            self.do(outputs)
+        else:
+            try:
+                self.machine.send(pair, b"<message/>", token, self.now)
+            except LookupError:
+                return
+            raise AssertionError("sent without being authorized")
+
+    @rule(pair=pairs)
+    def we_ask(self, pair: Pair) -> None:
+        if not self.machine.over:
+            self.do(self.machine.authorize(pair, self.now))
+
+    @rule(pair=pairs, stream_id=stream_ids)
+    def we_ask_about_a_key(self, pair: Pair, stream_id: str) -> None:
+        outputs = self.machine.verify(pair, stream_id, "k", self.now)
+        if self.machine.over:
+            assert [type(output) for output in outputs] == [KeyVerified]
+        else:
+            self.do(outputs)
+
+    @rule(pair=pairs, stream_id=stream_ids, outcome=st.sampled_from(Outcome))
+    def somebody_has_answered(self, pair: Pair, stream_id: str, outcome: Outcome) -> None:
+        if outcome is Outcome.VALID and (pair, stream_id) in self.watch.key_asked:
+            self.watch.found_genuine.add(pair)
+        self.do(self.machine.verified(KeyVerified(pair, stream_id, outcome), self.now))
+
+    @precondition(lambda self: self.watch.key_asked)
+    @rule(outcome=st.sampled_from(Outcome))
+    def whom_we_asked_has_answered(self, outcome: Outcome) -> None:
+        self.somebody_has_answered(*max(self.watch.key_asked), outcome)
+
+    @invariant()
+    def all_is_well(self) -> None:
+        if hasattr(self, "watch"):
+            self.watch.check()
+
+
+TestMachines = Fuzz.TestCase
+TestMachines.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
