@@ -12,7 +12,7 @@ ACS1, ACS2, ROGUE = "acs1@acs.test", "acs2@acs.test", "rogue@acs.test"
 CPE1, CPE2 = f"cpe1@{HOST}", f"cpe2@{HOST}"
 TARGET, TARGET2 = f"{CPE1}/tr069", f"{CPE2}/tr069"
 
-PARTNER, ROOMS, OTHER = "partner.test", "rooms.partner.test", "other.test"
+PARTNER, ROOMS, OTHER, UNSIGNED = "partner.test", "rooms.partner.test", "other.test", "unsigned.test"
 """Domains of other servers that a relay may attach to the sandbox."""
 WAYS = tuple(
     f"{opener}-{authentication}-{bidi}.test"
@@ -26,7 +26,11 @@ ERLANG = ("external.erlang.test", "dialback.erlang.test")
 """Those of an ejabberd."""
 RAW = ("external.raw.test", "dialback.raw.test", "ignore.raw.test", "outbound.raw.test")
 """Those whose every byte a test writes: how the relay is told to treat each is in its name."""
-PARTNERS = (PARTNER, ROOMS, OTHER, *WAYS, *ERLANG, *RAW)
+ONE, TWO, DIAL, NARROW, BRIEF, STILL = ATTACKERS = tuple(
+    f"{name}.attack.test" for name in ("one", "two", "dial", "narrow", "brief", "still")
+)
+"""Those of relays that are attacked."""
+PARTNERS = (PARTNER, ROOMS, OTHER, UNSIGNED, *WAYS, *ERLANG, *RAW, *ATTACKERS)
 
 PASSED = ("", "")
 FORBIDDEN = ("auth", "forbidden")

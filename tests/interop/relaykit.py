@@ -102,9 +102,16 @@ class Relay:
         """End it; it may be started again."""
         self.process.end(number)
 
-    def reload(self) -> None:
-        """Have it read its configuration again; it may not have done so when this returns."""
+    async def reloaded(self) -> None:
+        """Have it read its configuration again, and wait until it has done so."""
+        words = "The configuration was reloaded"
+        before = self.log().count(words)
         self.process.signal(signal.SIGHUP)
+
+        async def done() -> None:
+            assert self.log().count(words) > before
+
+        await until(done, self.process)
 
     def status(self) -> dict[str, Any]:
         """What ``relay status --json`` prints.

@@ -12,16 +12,13 @@ import re
 import socket
 import ssl
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Self
 from xml.sax.saxutils import quoteattr
 
 from component.relay import ns
-from stanzagate.pki import Authority
 from stanzagate.sandbox.network import S2S_PORT
 from stanzagate.sandbox.wire import Stream, StreamFailed
-from tests.interop.relaykit_partner import Certificate, shown
 
 PATIENCE = 20.0
 STARTTLS = f"<starttls xmlns='{ns.TLS}'><required/></starttls>"
@@ -47,9 +44,12 @@ class Peer(Stream):
         self.seen: list[ET.Element] = []
 
     @classmethod
-    async def to(cls, address: str, domain: str, other: str) -> Self:
-        """Connect, and say nothing."""
-        reader, writer = await asyncio.open_connection(address, S2S_PORT)
+    async def to(cls, address: str, domain: str, other: str, origin: str = "") -> Self:
+        """Connect, and say nothing.
+
+        :param origin: the loopback address that it comes from.
+        """
+        reader, writer = await asyncio.open_connection(address, S2S_PORT, local_addr=(origin, 0) if origin else None)
         return cls(reader, writer, domain, other)
 
     # Writing
@@ -132,6 +132,14 @@ class Peer(Stream):
         await self.start_tls(self.other, context)
         await self.begin()
 
+    async def start_tls_as_asked(self, last: str, context: ssl.SSLContext) -> None:
+        """Write the last bytes of a ``<starttls/>``, and negotiate."""
+        await self.write(last)
+        answer = await self.element()
+        assert answer.tag == f"{{{ns.TLS}}}proceed", answer.tag
+        async with asyncio.timeout(PATIENCE):
+            await self._writer.start_tls(context, server_hostname=self.other)
+
     async def external(self, authzid: str | None = None) -> str:
         """SASL EXTERNAL; the condition of the failure, empty when it succeeded, and the stream is open again."""
         name = self.domain if authzid is None else authzid
@@ -192,107 +200,6 @@ class Peer(Stream):
         asked = await self.next("result")
         await self.result(type=type, sender=asked.get("to", ""), to=asked.get("from", ""))
         return asked
-
-
-class Fake:
-    """A partner that listens.
-
-    :ivar streams: the connections that came, oldest first.
-    """
-
-    def __init__(self, domain: str, context: ssl.SSLContext) -> None:
-        self.domain, self.context = domain, context
-        self.streams: list[Peer] = []
-        self._queue: asyncio.Queue[Peer] = asyncio.Queue()
-
-    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Called with each connection."""
-        peer = Peer(reader, writer, self.domain, "")
-        self.streams.append(peer)
-        self._queue.put_nowait(peer)
-
-    async def accepted(self) -> Peer:
-        """The next connection."""
-        async with asyncio.timeout(PATIENCE):
-            return await self._queue.get()
-
-    async def established(self, *features: str, bidi: bool = True, dialback: bool = False) -> Peer:
-        """The next connection, negotiated until stanzas may come: EXTERNAL, or dialback without asking back."""
-        peer = await self.accepted()
-        await peer.offer(STARTTLS)
-        await peer.take_starttls(self.context)
-        way = DIALBACK if dialback else EXTERNAL
-        await peer.offer(way, *([BIDI] if bidi else []), *features, id="stream-2")
-        if dialback:
-            await peer.take_result()
-        else:
-            await peer.take_external()
-            await peer.offer(id="stream-3")
-        return peer
-
-
-class Certificates:
-    """TLS of the test's own servers.
-
-    :ivar ca: of the sandbox's servers; its key lies beside it.
-    """
-
-    def __init__(self, ca: Path, folder: Path) -> None:
-        self.ca, self._folder = ca, folder
-        self._known = Authority.load(ca, ca.with_suffix(".key"))
-
-    def connecting(self, domain: str, kind: Certificate | None = Certificate.GOOD) -> ssl.SSLContext:
-        """For one that connects; None shows no certificate."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        if kind is not None:
-            context.load_cert_chain(*self._files(domain, kind))
-        return context
-
-    def accepting(self, domain: str, kind: Certificate = Certificate.GOOD) -> ssl.SSLContext:
-        """For one that accepts; it takes any certificate of the sandbox's servers, or none."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self._files(domain, kind))
-        context.load_verify_locations(self.ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
-        return context
-
-    def _files(self, domain: str, kind: Certificate) -> tuple[Path, Path]:
-        files = self._folder / f"{domain}.{kind}.crt", self._folder / f"{domain}.{kind}.key"
-        if not files[0].exists():
-            shown(self._known, domain, kind).write(*files)
-        return files
-
-
-@contextlib.asynccontextmanager
-async def fake(address: str, domain: str, context: ssl.SSLContext) -> AsyncIterator[Fake]:
-    """A partner at an address, port 5269, for as long as the block lasts."""
-    made = Fake(domain, context)
-    server = await asyncio.start_server(made.take, address, S2S_PORT)
-    try:
-        yield made
-    finally:
-        server.close()
-        for peer in made.streams:
-            peer.abort()
-
-
-@contextlib.asynccontextmanager
-async def peer(address: str, domain: str, other: str) -> AsyncIterator[Peer]:
-    """A connection for as long as the block lasts; nothing was said on it."""
-    made = await Peer.to(address, domain, other)
-    try:
-        yield made
-    finally:
-        made.abort()
-
-
-@contextlib.asynccontextmanager
-async def secured(address: str, domain: str, other: str, context: ssl.SSLContext) -> AsyncIterator[Peer]:
-    """A connection under TLS, at the second set of features."""
-    async with peer(address, domain, other) as made:
-        await made.begin()
-        await made.secure(context)
-        yield made
 
 
 def _local(element: ET.Element) -> str:

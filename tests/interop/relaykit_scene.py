@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stanzagate.sandbox.network import S2S_PORT, free_address
-from tests.interop.cast import ERLANG, PARTNER, RAW, ROOMS, WAYS
+from tests.interop.cast import ERLANG, PARTNER, RAW, ROOMS, UNSIGNED, WAYS
 from tests.interop.conftest import Sandbox
 from tests.interop.relaykit import LOCAL, Relay
-from tests.interop.relaykit_partner import Host, Partner
-from tests.interop.relaykit_raw import Certificates
+from tests.interop.relaykit_partner import Certificate, Host, Partner
+from tests.interop.relaykit_peers import Certificates
 from tests.interop.relaykit_tcp import established
 
 
@@ -40,9 +40,9 @@ class Way(NamedTuple):
 class Federation:
     """Who federates.
 
-    :ivar partner: Prosody. Its accounts are ``acs`` and ``node`` of PARTNER, ``guest`` of ROOMS, and one for each
-        way, called as the domain without ``.test``. It opens the streams of PARTNER and ROOMS, and nobody can
-        connect to these.
+    :ivar partner: Prosody. Its accounts are ``acs`` and ``node`` of PARTNER, ``guest`` of ROOMS, ``unsigned`` of
+        UNSIGNED (whose certificate is its own), and one for each way, called as the domain without ``.test``. It
+        opens the streams of PARTNER and ROOMS, and nobody can connect to these.
     :ivar erlang: ejabberd, with the accounts ``external`` and ``dialback``; `start_erlang` starts it.
     :ivar raw: where a test may listen as each domain of RAW.
     :ivar places: where the relay listens for each partner.
@@ -82,6 +82,7 @@ def federated(sandbox: Sandbox, folder: Path) -> Iterator[Federation]:
     hosts = [
         Host(PARTNER, ("acs", "node"), closed=True),
         Host(ROOMS, ("guest",), closed=True),
+        Host(UNSIGNED, ("unsigned",), certificate=Certificate.SELF_SIGNED),
         *(_host(domain, way) for domain, way in ways),
     ]
     partner = Partner(folder / "partner", ca, hosts)
@@ -89,17 +90,24 @@ def federated(sandbox: Sandbox, folder: Path) -> Iterator[Federation]:
     erlang = Partner(folder / "erlang", ca, erlang_hosts, kind="ejabberd")
     raw = {domain: free_address() for domain in RAW}
     common = free_address()
-    places = {PARTNER: common, ROOMS: common} | {domain: free_address() for domain in WAYS}
+    places = {PARTNER: common, ROOMS: common, UNSIGNED: free_address()} | {domain: free_address() for domain in WAYS}
     places |= dict.fromkeys(ERLANG, free_address()) | dict.fromkeys(RAW, common)
     partner.reach({f"{domain}>{local}": (places[domain], S2S_PORT) for domain in places for local in LOCAL})
     erlang.reach(dict.fromkeys(LOCAL, (places[ERLANG[0]], S2S_PORT)))
     options: dict[str, dict[str, Any]] = {PARTNER: _inbound(), ROOMS: _inbound()}
+    options[UNSIGNED] = {
+        "connect": partner.connect(UNSIGNED), "authentication": ["dialback"], "certificate": "ignore",
+    }  # fmt: skip
     options |= {domain: _options(partner, domain, way) for domain, way in ways}
     options |= {
         domain: {"connect": erlang.connect(domain), "authentication": [domain.partition(".")[0]]} for domain in ERLANG
     }
     options |= {domain: {"connect": f"{raw[domain]}:{S2S_PORT}"} | _RAW[domain] for domain in RAW}
-    relay = Relay(sandbox, folder / "relay", options, listen=sorted(set(places.values())))
+    server = sandbox.info["s2s"]
+    relay = Relay(
+        sandbox, folder / "relay", options, listen=sorted(set(places.values())),
+        pass_through=f"{server['host']}:{server['port']}",
+    )  # fmt: skip
     made = Federation(sandbox, partner, erlang, raw, places, Certificates(ca, folder), relay)
     try:
         asyncio.run(_start(made))

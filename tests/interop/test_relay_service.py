@@ -13,6 +13,7 @@ import pytest
 
 from .agentkit import INCIDENT
 from .cast import CPE1, FORBIDDEN, GATE, HOST, PARTNER, PASSED, ROOMS, TARGET, outcome
+from .clients import KINDS, client
 from .gridkit import Node, World, account, fresh, grid, refused
 from .plugin import Policy, recorder
 from .puppet import until
@@ -41,6 +42,20 @@ async def test_an_acs_of_the_partner_wakes_a_device(federation: Federation, poli
             assert not device.others
     assert {pair["local"] for pair in federation.relay.partner(PARTNER)["pairs"]} >= {HOST, GATE}
     assert all(stream["role"] == "incoming" and stream["bidi"] for stream in streams(federation))
+
+
+@pytest.mark.parametrize("library", KINDS)
+async def test_requesters_of_other_libraries(federation: Federation, policy: Policy, library: str) -> None:
+    server = federation.partner.sandbox
+    row = server.account("acs")
+    async with (
+        recorder(federation.sandbox, 1) as device,
+        client(library, f"{ACS}/library", row["password"], *server.address, server.info["ca"]) as asker,
+    ):
+        assert outcome(await asker.request(TARGET, "u", "p")) == FORBIDDEN
+        with policy.holding(("allow", ACS, CPE1)):
+            assert outcome(await asker.request(TARGET, "u", "p")) == PASSED
+        assert [request.sender for request in device.requests] == [asker.jid]
 
 
 async def test_an_acs_that_is_not_allowed_is_refused_at_the_border(federation: Federation, policy: Policy) -> None:

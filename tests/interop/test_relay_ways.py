@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .cast import ERLANG, WAYS
+from .cast import ERLANG, UNSIGNED, WAYS
 from .rawclient import RawClient, online
 from .relaykit_scene import Federation, Way
 
@@ -51,6 +51,22 @@ async def test_stanzas_travel_both_ways_with_ejabberd(federation: Federation, do
     assert {way for stream in row["streams"] for way in stream["authentication"]} == {name}
     assert not any(stream["bidi"] for stream in row["streams"])
     assert {stream["role"] for stream in row["streams"]} == {"incoming", "outgoing"}
+
+
+@pytest.mark.parametrize("opener", ["relay", "partner"])
+async def test_keys_are_verified_when_certificates_prove_nothing(federation: Federation, opener: str) -> None:
+    """Each side asks the other about its key, over further connections."""
+    async with (
+        online(federation.sandbox, "acs1", "ways") as ours,
+        online(federation.partner.sandbox, "unsigned", "ways") as theirs,
+    ):
+        both = [ours, theirs] if opener == "relay" else [theirs, ours]
+        for asker, asked in (both, both[::-1]):
+            await answered(asker, asked)
+    row = federation.relay.partner(UNSIGNED)
+    assert {way for stream in row["streams"] for way in stream["authentication"]} == {"dialback"}
+    log = [line for line in federation.partner.log().splitlines() if UNSIGNED in line or "dialback" in line]
+    assert any("verified dialback key... it is valid" in line for line in log), log[-20:]
 
 
 async def answered(asker: RawClient, asked: RawClient) -> None:
