@@ -79,8 +79,6 @@ targets = st.sampled_from([OURS, OURS, OURS, *DOMAINS, ""])
 headers = st.builds(header, senders, targets, id=st.sampled_from(["x1", "x2", ""]))
 acks = ("r", "a", "enable", "enabled", "failed")
 management = [f"<{name} xmlns='{ns.SM}' h='{h}'/>" for name in acks for h in "01x"]
-    f"<{name} xmlns='{ns.SM}' h='{h}'/>" for name in ("r", "a", "enable", "enabled", "failed") for h in "01x"
-]
 offers = st.lists(
     st.sampled_from([STARTTLS_FEATURE, BIDI_FEATURE, EXTERNAL_FEATURE, DIALBACK_FEATURE, SM_FEATURE]), max_size=5
 ).map(lambda chosen: features(*chosen))
