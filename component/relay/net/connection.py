@@ -20,6 +20,7 @@ from typing import Final, Protocol, cast
 
 from component.relay.counters import RefusalKind, Role
 from component.relay.net.certs import PeerCertificate
+from component.relay.net.quickack import acknowledge
 from component.relay.net.rounds import Rounds
 from component.relay.net.tls import TlsChannel, TlsContexts, TlsFailed
 from component.relay.wire.events import CloseConnection, Output, PairRefused, PassThrough, SendBytes, StartTls
@@ -216,6 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Something has arrived."""
         self.heard = True
+        acknowledge(self._transport, nbytes)
         self._guarded(self._arrived, nbytes)
 
     def eof_received(self) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Protocol, cast
 
+from component.relay.net.quickack import acknowledge
 from component.relay.net.rounds import Rounds
 from component.relay.wire.component import AttachmentFailed, AttachmentReady, ComponentStream, LocalStanza
 from component.relay.wire.events import Noticed, SendBytes
@@ -60,6 +61,7 @@ class LocalConnection(asyncio.Protocol):
         self.write(self._stream.open())
 
     def data_received(self, data: bytes) -> None:
+        acknowledge(self._transport, len(data))
         with self._rounds:
             self._take(data)
 
