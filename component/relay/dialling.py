@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from component.relay.counters import RefusalKind
 from component.relay.lanes import DialFailed
 from component.relay.net.resolve import NoService, Target
 from component.relay.peers import Peer
+from component.relay.seldom import Seldom
 from component.relay.wire.events import KeyVerified, Outcome, VerifyKey
 from component.relay.wire.pairs import Pair
 from component.relay.wire.policy import PartnerPolicy
@@ -28,7 +31,9 @@ _PERMANENT = frozenset(
     {RefusalKind.CERTIFICATE, RefusalKind.AUTHENTICATION, RefusalKind.BIDI, RefusalKind.DIRECTION, RefusalKind.TLS}
 )
 CALL_BACKS = 20
-"""So many keys are asked about at the same time; more wait."""
+"""So many keys of one partner are asked about at the same time; more wait. Whoever uses one partner's name to have
+its server called takes nothing from the others.
+"""
 
 
 Resolve = Callable[[str], Awaitable[Sequence[Target]]]
@@ -58,8 +63,9 @@ class Dialler:
         self._open = open_
         self._spawn = spawn
         self._clock = clock
-        self._asking = asyncio.Semaphore(CALL_BACKS)
-        self._answers: dict[tuple[Peer, Pair, str], asyncio.Future[KeyVerified]] = {}
+        self._seldom = Seldom(log, clock)
+        self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(CALL_BACKS))
+        self._answers: dict[Peer, asyncio.Future[KeyVerified]] = {}
 
     async def dial(self, pair: Pair, policy: PartnerPolicy, purpose: Purpose = Purpose.STANZAS) -> Peer:
         """Try every target until a stream comes to something.
@@ -71,9 +77,8 @@ class Dialler:
             where = f"{target.host}:{target.port}"
             try:
                 peer = await self._open(target, pair, policy, purpose)
-            except (OSError, TimeoutError) as error:
-                text = error.strerror if isinstance(error, OSError) and error.strerror else "no answer in time"
-                reason = f"{policy.domain} cannot be reached at {where}: {text}."
+            except OSError as error:
+                reason = f"{policy.domain} cannot be reached at {where}: {_reason(error)}."
                 failed = DialFailed(RefusalKind.UNREACHABLE, reason, permanent=False)
                 continue
             if await asyncio.shield(peer.settled):
@@ -88,6 +93,10 @@ class Dialler:
             raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=True, error=NOWHERE) from None
         except StanzagateError as error:
             raise DialFailed(RefusalKind.RESOLUTION, str(error), permanent=False) from None
+        except Exception:  # whoever answers for the domain in DNS must not be able to end the relay
+            log.exception("The servers of %s could not be looked up; this is a defect.", domain)
+            reason = f"What DNS says of {domain} cannot be used."
+            raise DialFailed(RefusalKind.RESOLUTION, reason, permanent=False) from None
 
     # Call backs
 
@@ -98,33 +107,55 @@ class Dialler:
     async def _call_back(self, question: VerifyKey, policy: PartnerPolicy, asker: Peer) -> None:
         pair, stream_id = question.pair, question.stream_id
         try:
-            async with self._asking:
+            async with self._asking[pair.remote]:
+                if asker.gone.is_set():
+                    return
                 answer = await self._asked(question, policy)
         except DialFailed as failure:
             condition = (
                 "remote-server-not-found" if failure.kind is RefusalKind.RESOLUTION else "remote-connection-failed"
             )
-            log.warning("a key of %s could not be verified: %s", pair.remote, failure.reason)
+            self._seldom.write(logging.WARNING, "a key of %s could not be verified: %s", pair.remote, failure.reason)
             answer = KeyVerified(pair, stream_id, Outcome.ERROR, condition)
         asker.connection.do(asker.stream.verified(answer, self._clock()))
 
     async def _asked(self, question: VerifyKey, policy: PartnerPolicy) -> KeyVerified:
-        pair, stream_id = question.pair, question.stream_id
-        peer = await self.dial(pair, policy, Purpose.VERIFY)
-        future: asyncio.Future[KeyVerified] = asyncio.get_running_loop().create_future()
-        self._answers[peer, pair, stream_id] = future
+        peer = await self.dial(question.pair, policy, Purpose.VERIFY)
+        if peer.gone.is_set():
+            raise _gone(peer)
+        answer: asyncio.Future[KeyVerified] = asyncio.get_running_loop().create_future()
+        self._answers[peer] = answer
+        now = self._clock()
         try:
-            peer.connection.do(peer.stream.verify(pair, stream_id, question.key, self._clock()))
-            return await future
+            peer.connection.do(peer.stream.verify(question.pair, question.stream_id, question.key, now))
+            return await answer
         finally:
-            del self._answers[peer, pair, stream_id]
+            del self._answers[peer]
             peer.close("", "The key was asked about.", self._clock())
 
     def answered(self, peer: Peer, answer: KeyVerified) -> None:
         """What the authoritative server has said on a stream of ours."""
-        future = self._answers.get((peer, answer.pair, answer.stream_id))
-        if future is not None and not future.done():
-            future.set_result(answer)
+        waiting = self._answers.get(peer)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    def ended(self, peer: Peer) -> None:
+        """A connection is no more; nothing is answered on it."""
+        waiting = self._answers.get(peer)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(_gone(peer))
+
+
+def _gone(peer: Peer) -> DialFailed:
+    reason = f"The stream to {peer.stream.remote} ended before the key was asked about: {peer.ended}"
+    return DialFailed(RefusalKind.PROTOCOL, reason, permanent=False)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; asyncio says less in its place."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _why(peer: Peer, policy: PartnerPolicy, where: str) -> DialFailed:

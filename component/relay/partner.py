@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Protocol
 
 from component.base.errors import StanzaErrorInfo
 from component.relay.border import Border, Drop, Forward, Hold, Refuse, Verdict
 from component.relay.counters import PartnerCounters, count
-from component.relay.lanes import Lane, Surroundings, Tools
+from component.relay.lanes import GONE, Lane, Surroundings, Tools
 from component.relay.net.attachment import Attachment
 from component.relay.peers import Peer
 from component.relay.queues import Queued, QueueLimits
+from component.relay.seldom import Seldom
 from component.relay.status import PartnerStatus, QueueStatus, Refusal
 from component.relay.wire.pairs import Pair
 from component.relay.wire.policy import PartnerPolicy
@@ -20,18 +22,26 @@ from component.relay.wire.stanza import Stanza
 
 log = logging.getLogger(__name__)
 
-GONE = StanzaErrorInfo("cancel", "remote-server-not-found", "This domain is no partner any more.")
 UNCERTAIN = StanzaErrorInfo(
     "wait", "remote-server-timeout", "The connection broke; whether this arrived is not known."
 )
 
 
+class Hub(Surroundings, Protocol):
+    """What a partner needs of the relay."""
+
+    def outbound(self, domain: str, stanza: Stanza) -> None:
+        """Take a stanza that the local server has handed to the attachment of a partner's domain."""
+
+
 class Partner:
     """What the relay has of one partner.
 
+    :ivar policy: what is wanted of it; see `change`.
     :ivar attachment: to the local server, as the partner's domain; set it before anything happens.
     :ivar last_refusal: why the last attempt, theirs or ours, came to nothing; None since a pair was authorized.
     :ivar peers: connections with a pair of the partner.
+    :ivar warnings: for log lines on why it is not connected; `news` for the rest, which must not crowd those out.
     """
 
     def __init__(
@@ -40,7 +50,7 @@ class Partner:
         counters: PartnerCounters,
         border: Border,
         limits: QueueLimits,
-        around: Surroundings,
+        around: Hub,
         tools: Tools,
     ) -> None:
         self.policy = policy
@@ -50,6 +60,8 @@ class Partner:
         self.lanes: dict[str, Lane] = {}
         self.peers: set[Peer] = set()
         self.last_refusal: Refusal | None = None
+        self.warnings = Seldom(log, tools.clock)
+        self.news = Seldom(log, tools.clock)
         self._border = border
         self._limits = limits
         self._around = around
@@ -64,13 +76,11 @@ class Partner:
         counters.received += 1
         counters.received_bytes += len(stanza.raw)
         verdict = self._border.inbound(stanza, self.domain)
-        if type(verdict) is Forward:
-            self.attachment.send(verdict.raw, stanza)
-        elif type(verdict) is not Hold:
+        if not isinstance(verdict, Hold):
             self.release(stanza, verdict)
 
     def release(self, stanza: Stanza, verdict: Verdict) -> None:
-        """Do what the border says with a stanza of the partner's."""
+        """Do what the border says, at once or later, with a stanza of the partner's."""
         if isinstance(verdict, Forward):
             self.attachment.send(verdict.raw, stanza)
         elif isinstance(verdict, Refuse):
@@ -83,7 +93,7 @@ class Partner:
         """Send an error to a sender at the partner's, if one is due."""
         raw = bounce(stanza, why.type, why.condition, why.text)
         if raw is not None:
-            self._send(stanza.recipient_domain, raw, None)
+            self.lane(stanza.recipient_domain).send(raw, None)
 
     # What the attachment tells
 
@@ -105,9 +115,9 @@ class Partner:
         self._pressed = on
         for peer in self.peers:
             if on:
-                peer.connection.hold()
+                peer.hold(self.domain)
             else:
-                peer.connection.resume()
+                peer.resume(self.domain)
 
     def attached(self, attached: bool) -> None:
         """The attachment stands, or was lost."""
@@ -123,18 +133,11 @@ class Partner:
             count(self.counters.refused, verdict.condition)
             self.tell_local(stanza, StanzaErrorInfo(*verdict))
         else:
-            self._send(stanza.sender_domain, verdict.raw, stanza)
-
-    def _send(self, local: str, raw: bytes, stanza: Stanza | None) -> None:
-        self.counters.sent += 1
-        self.counters.sent_bytes += len(raw)
-        self.lane(local).send(raw, stanza)
+            self.lane(stanza.sender_domain).send(verdict.raw, stanza)
 
     def not_sent(self, returned: Iterable[Queued], why: StanzaErrorInfo) -> None:
         """Tell the local senders of stanzas that did not reach the partner."""
         for one in returned:
-            self.counters.sent -= 1
-            self.counters.sent_bytes -= len(one.raw)
             if one.stanza is None:
                 count(self.counters.dropped, "answer-not-delivered")
             else:
@@ -159,7 +162,7 @@ class Partner:
         lane = self.lanes.get(local)
         if lane is None:
             pair = Pair(local, self.domain)
-            lane = self.lanes[local] = Lane(pair, self.policy, self._limits, self._around, self._tools)
+            lane = self.lanes[local] = Lane(pair, self, self._limits, self._around, self._tools)
         return lane
 
     # Connections
@@ -169,18 +172,27 @@ class Partner:
         self.peers.add(peer)
         self.last_refusal = None
         if self._pressed:
-            peer.connection.hold()
+            peer.hold(self.domain)
 
     def left(self, peer: Peer) -> None:
-        """A connection has ended."""
+        """Nothing can be sent on a connection any more. What still comes on it is read whatever presses, since its
+        end comes behind that.
+        """
         self.peers.discard(peer)
+        peer.resume(self.domain)
 
-    def change(self, policy: PartnerPolicy) -> None:
-        """Something else is wanted of the partner now."""
+    def change(self, policy: PartnerPolicy, domains: Collection[str]) -> None:
+        """Something else is wanted of the partner now, or its local domains are others.
+
+        :param domains: our own, all of them.
+        """
         self.policy = policy
-        for lane in self.lanes.values():
-            lane.policy = policy
-            lane.forgive()
+        for local, lane in list(self.lanes.items()):
+            if local in domains:
+                lane.forgive()
+            else:
+                lane.close(GONE)
+                del self.lanes[local]
 
     def close(self, why: StanzaErrorInfo = GONE) -> None:
         """Hand back what waits for the partner."""

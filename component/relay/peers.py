@@ -63,6 +63,7 @@ class Peer:
     :ivar refusal: the last refusal of a pair on it.
     :ivar ways: how pairs were authorized on it.
     :ivar asked: pairs for which dialback was asked on the stream; each is asked for once.
+    :ivar held: partners for whose sake nothing is read from it.
     :ivar last: monotonic time of the last stanza in either direction.
     """
 
@@ -78,6 +79,7 @@ class Peer:
     ended: str = ""
     ways: list[Authentication] = field(default_factory=list)
     asked: set[Pair] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     sent: int = 0
     received: int = 0
 
@@ -86,10 +88,13 @@ class Peer:
         """The machine of the connection."""
         return self.connection.stream
 
-    @property
-    def congested(self) -> bool:
-        """Whether nothing more should be sent for now."""
-        return self.connection.congested or self.stream.acks.congested
+    def takes(self, pair: Pair) -> bool:
+        """Whether a stanza of a pair can be sent now.
+
+        That a pair is authorized no more is known to the machine at once, and told behind what came before.
+        """
+        stream = self.stream
+        return pair in stream.sends and not self.connection.congested and not stream.acks.congested
 
     def settle(self, success: bool) -> None:
         """Say whether the stream came to something; only the first word counts."""
@@ -97,10 +102,25 @@ class Peer:
             self.settled.set_result(success)
 
     def send(self, pair: Pair, raw: bytes, token: object, now: float) -> None:
-        """Send a stanza of an authorized pair."""
+        """Send a stanza of a pair that it takes.
+
+        :raises LookupError: the pair is not authorized.
+        """
         self.sent += 1
         self.last = now
         self.connection.do(self.stream.send(pair, raw, token, now))
+
+    def hold(self, partner: str) -> None:
+        """Read nothing until this partner, and whoever else wants the same, says `resume`."""
+        self.held.add(partner)
+        self.connection.hold()
+
+    def resume(self, partner: str) -> None:
+        """Read again, as far as this partner is concerned."""
+        if partner in self.held:
+            self.held.remove(partner)
+            if not self.held:
+                self.connection.resume()
 
     def close(self, condition: str, text: str, now: float) -> None:
         """End the stream, in good order when `condition` is empty."""
@@ -113,6 +133,14 @@ class Peer:
             PairStatus(pair.local, pair.remote, pair in stream.sends, pair in stream.receives)
             for pair in sorted(stream.sends | stream.receives)
         ]
+
+    def detail(self) -> dict[str, str | bool]:
+        """What goes on record of it."""
+        connection = self.connection
+        return {
+            "role": str(self.role), "address": connection.address, "tls": connection.tls_version,
+            "cipher": connection.cipher, "fingerprint": connection.fingerprint, "bidi": self.stream.bidi,
+        }  # fmt: skip
 
     def status(self, now: float) -> StreamStatus:
         """What is shown of it.

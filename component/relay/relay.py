@@ -16,11 +16,10 @@ from component.base.errors import StanzaErrorInfo
 from component.relay.border import Border, Verdict
 from component.relay.counters import RefusalKind, RelayCounters, Role, count
 from component.relay.dialling import Dialler
-from component.relay.lanes import Tools
+from component.relay.lanes import GONE, DialFailed, Tools
 from component.relay.partner import Partner
 from component.relay.peers import Connection, Peer
-from component.relay.queues import Queued
-from component.relay.seldom import Seldom
+from component.relay.seldom import Seldom, printable
 from component.relay.status import Refusal
 from component.relay.wire.events import (
     KeyVerified,
@@ -37,7 +36,7 @@ from component.relay.wire.events import (
     VerifyKey,
 )
 from component.relay.wire.pairs import Pair, Routes
-from component.relay.wire.policy import Federation
+from component.relay.wire.policy import Authentication, Federation
 from component.relay.wire.s2s_out import Purpose
 from component.relay.wire.stanza import Stanza
 
@@ -84,7 +83,7 @@ class Relay:
         self._reports = reports
         self._tools = tools
         self._new_id = new_id
-        self._seldom = Seldom(log, tools.clock)
+        self._strangers = Seldom(log, tools.clock)
 
     # Connections
 
@@ -101,6 +100,7 @@ class Relay:
         if peer is not None:
             self._forget(peer)
             peer.gone.set()
+            self.dialler.ended(peer)
 
     def happened(self, connection: Connection, output: Output) -> None:
         """Take an event of a connection's stream."""
@@ -166,12 +166,6 @@ class Relay:
         if partner is not None:
             partner.release(stanza, verdict)
 
-    def returned(self, pair: Pair, returned: list[Queued], why: StanzaErrorInfo) -> None:
-        """Tell the senders of stanzas that were not delivered."""
-        partner = self.partners.get(pair.remote)
-        if partner is not None:
-            partner.not_sent(returned, why)
-
     def _unacknowledged(self, tokens: Iterable[object]) -> None:
         for token in tokens:
             partner = self.partners.get(token.recipient_domain) if isinstance(token, Stanza) else None
@@ -189,7 +183,10 @@ class Relay:
 
         :raises DialFailed: that was not possible.
         """
-        return await self.dialler.dial(pair, self.federation.partners[pair.remote])
+        policy = self.federation.partners.get(pair.remote)
+        if policy is None or pair.local not in self.federation.domains:
+            raise DialFailed(RefusalKind.OTHER, f"{pair} is not configured any more.", permanent=True, error=GONE)
+        return await self.dialler.dial(pair, policy)
 
     def _authorized(self, peer: Peer, event: PairAuthorized) -> None:
         pair = event.pair
@@ -202,21 +199,30 @@ class Relay:
             count(partner.counters.connections, peer.role)
         partner.joined(peer)
         peer.settle(True)
-        log.info(
-            "%s: %s authorized by %s on the %s stream %s at %s (%s%s)", pair.remote, pair, event.authentication,
-            peer.role, peer.id, peer.connection.address, peer.connection.tls_version or "no TLS",
-            ", bidi" if peer.stream.bidi else "",
-        )  # fmt: skip
-        detail = self._detail(peer) | {"authentication": str(event.authentication), "bidi": peer.stream.bidi}
-        self._reports.note("relay.authorized", str(pair), detail | {"sends": event.sends, "receives": event.receives})
+        self._authorization(partner, peer, event)
         if event.sends and self.routes.add(pair, peer):
             partner.lane(pair.local).routed()
+        if event.sends and Authentication.DIALBACK in partner.policy.authentication:
+            for lane in partner.lanes.values():
+                lane.stir()  # it may ask on this stream
+
+    def _authorization(self, partner: Partner, peer: Peer, event: PairAuthorized) -> None:
+        """Put it into the log, and on record."""
+        partner.news.write(
+            logging.INFO, "%s: %s authorized by %s on the %s stream %s at %s (%s%s)", partner.domain, event.pair,
+            event.authentication, peer.role, peer.id, peer.connection.address,
+            peer.connection.tls_version or "no TLS", ", bidi" if peer.stream.bidi else "",
+        )  # fmt: skip
+        detail: dict[str, str | bool] = {
+            "authentication": str(event.authentication), "sends": event.sends, "receives": event.receives,
+        }  # fmt: skip
+        self._reports.note("relay.authorized", str(event.pair), peer.detail() | detail)
 
     def _refused(self, peer: Peer, event: PairRefused) -> None:
         peer.refusal = event
         pair = event.pair
         partner = self.partners.get(pair.remote)
-        if partner is not None and pair.local in partner.lanes:
+        if partner is not None and pair in peer.asked and pair.local in partner.lanes:
             partner.lanes[pair.local].stir()
         if peer.role is Role.OUTGOING and not peer.settled.done() and event.final:
             return  # whoever dials tells it, with the address that was tried
@@ -225,9 +231,12 @@ class Relay:
     def refused(
         self, pair: Pair, kind: RefusalKind, reason: str, *, peer: Peer | None = None, by_us: bool = False
     ) -> None:
-        """Note why an attempt came to nothing."""
+        """Note why an attempt came to nothing.
+
+        :param reason: it may hold what the peer has said.
+        """
         partner = self.partners.get(pair.remote)
-        address = peer.connection.address if peer is not None else ""
+        address, reason = peer.connection.address if peer is not None else "", printable(reason)
         if partner is None:
             self._stranger(kind, reason, address)
             return
@@ -236,18 +245,19 @@ class Relay:
         partner.last_refusal = Refusal(self._tools.wall(), kind, reason, by_us, pair.local, address)
         if before is None or before.reason != reason:  # a partner that tries again and again fills no log
             at = f" ({address})" if address else ""
-            self._seldom.write(logging.WARNING, "%s: not connected: %s%s", pair.remote, reason, at)
+            partner.warnings.write(logging.WARNING, "%s: not connected: %s%s", pair.remote, reason, at)
         self._reports.refusal(pair.remote, str(pair), kind, f"{reason} ({address})" if address else reason)
 
     def _stranger(self, kind: RefusalKind, reason: str, address: str) -> None:
         count(self.counters.strangers, kind)
-        self._seldom.write(logging.INFO, "a stranger at %s was refused: %s", address, reason)
+        self._strangers.write(logging.INFO, "a stranger at %s was refused: %s", address, reason)
         self._reports.refusal(address.rpartition(":")[0], "stranger", kind, reason)
 
     def _noticed(self, peer: Peer, kind: str, text: str) -> None:
         partner = self.partners.get(peer.stream.remote) if peer.stream.authenticated else None
-        count((partner.counters if partner is not None else self.counters).noticed, kind)
-        self._seldom.write(logging.INFO, "stream %s at %s: %s", peer.id, peer.connection.address, text)
+        counters, seldom = (self.counters, self._strangers) if partner is None else (partner.counters, partner.news)
+        count(counters.noticed, kind)
+        seldom.write(logging.INFO, "stream %s at %s: %s", peer.id, peer.connection.address, printable(text))
 
     def _key_in_question(self, peer: Peer, question: VerifyKey) -> None:
         policy = self.federation.partners.get(question.pair.remote)
@@ -260,7 +270,7 @@ class Relay:
     # Ends
 
     def _ended(self, peer: Peer, event: StreamEnded) -> None:
-        peer.ended = event.text or event.condition or "it was closed"
+        peer.ended = printable(event.text or event.condition or "it was closed")
         settled = peer.settled.done()
         peer.settle(False)
         partner = self.partners.get(peer.stream.remote)
@@ -269,7 +279,7 @@ class Relay:
             pair = Pair(peer.stream.local, peer.stream.remote)
             self.refused(pair, RefusalKind.PROTOCOL, reason, peer=peer, by_us=event.by_us)
         elif settled and partner is not None:
-            log.info("%s: stream %s ended: %s", partner.domain, peer.id, peer.ended)
+            partner.news.write(logging.INFO, "%s: stream %s ended: %s", partner.domain, peer.id, peer.ended)
         self._forget(peer)
 
     def _forget(self, peer: Peer) -> None:
@@ -289,10 +299,14 @@ class Relay:
             partner.left(peer)
 
     def _flush(self, peer: Peer) -> None:
-        for pair in self.routes.pairs_of(peer):
-            partner = self.partners.get(pair.remote)
-            if partner is not None and pair.local in partner.lanes:
-                partner.lanes[pair.local].flush()
+        """Send what waits for a stream; the lane where something has waited longest comes first."""
+        lanes = [
+            lane
+            for pair in self.routes.pairs_of(peer)
+            if (partner := self.partners.get(pair.remote)) and (lane := partner.lanes.get(pair.local)) and lane.queue
+        ]
+        for lane in sorted(lanes, key=lambda lane: lane.queue.deadline or 0.0):
+            lane.flush()
 
     async def run(self) -> None:
         """Look from time to time for what has waited too long."""
@@ -301,11 +315,3 @@ class Relay:
             for partner in self.partners.values():
                 for lane in partner.lanes.values():
                     lane.expire()
-
-    @staticmethod
-    def _detail(peer: Peer) -> dict[str, str | bool]:
-        connection = peer.connection
-        return {
-            "role": str(peer.role), "address": connection.address, "tls": connection.tls_version,
-            "cipher": connection.cipher, "fingerprint": connection.fingerprint,
-        }  # fmt: skip

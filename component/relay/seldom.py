@@ -38,3 +38,8 @@ class Seldom:
             self._log.log(level, message, *arguments)
         else:
             self._silenced += 1
+
+
+def printable(text: str) -> str:
+    """Text of a peer without what could forge a line of a log or steer a terminal."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
