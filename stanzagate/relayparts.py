@@ -22,9 +22,8 @@ from component.relay.net.attachment import Attachment
 from component.relay.net.certs import Trust
 from component.relay.net.connection import Connection, Wiring, connect
 from component.relay.net.listener import Listener
-from component.relay.net.resolve import Resolver, Target
+from component.relay.net.resolve import NoService, Resolver, Target
 from component.relay.net.splice import Splicer
-from component.relay.net.tls import KeyPair
 from component.relay.partner import Partner
 from component.relay.partnersettings import PartnerSettings
 from component.relay.peers import Peer
@@ -40,6 +39,7 @@ from component.relay.wire.policy import PartnerPolicy
 from component.relay.wire.s2s_in import IncomingStream
 from component.relay.wire.s2s_out import OutgoingStream, Purpose
 from stanzagate.process import Spawn
+from stanzagate.relaychanges import attachment_of, outdated
 from stanzagate.relaymaterial import Material
 
 STREAM_ID_BYTES = 16
@@ -93,7 +93,6 @@ class Parts:
         self._relay.dialler = Dialler(self._targets, self._open, spawn=spawn, clock=time.monotonic)
         self._listener = self._make_listener(settings)
         self._wiring = Wiring(self._contexts, self._trust.identify, time.monotonic, adopt=self._listener.adopt)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         for domain in settings.partners:
             self._relay.partners[domain] = self._make_partner(domain, material)
 
@@ -110,22 +109,23 @@ class Parts:
         self._reports.refusal(requester, recipient, rule, f"{reason} (from {partner})", action="relay.stanza-refused")
 
     def _make_partner(self, domain: str, material: Material) -> Partner:
-        settings = material.settings.partners[domain]
+        policy = material.settings.partners[domain].policy(domain)
         limits = _queue_limits(material.settings)
-        partner = Partner(
-            settings.policy(domain), self.counters.of(domain), self._border, limits, self._relay, self._tools
-        )
-        partner.attachment = Attachment(
-            domain, material.settings.server.host, settings.component_port,
+        partner = Partner(policy, self.counters.of(domain), self._border, limits, self._relay, self._tools)
+        partner.attachment = self._make_attachment(partner, material)
+        return partner
+
+    def _make_attachment(self, partner: Partner, material: Material) -> Attachment:
+        domain, settings = partner.domain, material.settings
+        return Attachment(
+            domain, settings.server.host, settings.partners[domain].component_port,
             stream=partial(
                 ComponentStream, domain, material.partner_secrets[domain],
-                limit=2 * material.settings.limits.stanza_bytes,  # the server adds to what its clients may send
+                limit=2 * settings.limits.stanza_bytes,  # the server adds to what its clients may send
             ),
             listener=partner, rounds=self._wiring.rounds, uniform=random.uniform, new_id=_new_id,
-            clock=time.monotonic, wall=time.time,
-            limits=limits,
+            clock=time.monotonic, wall=time.time, limits=_queue_limits(settings),
         )  # fmt: skip
-        return partner
 
     def _make_listener(self, settings: RelaySettings) -> Listener:
         limits, splicer = settings.limits, None
@@ -145,24 +145,28 @@ class Parts:
         return Connection(stream, relay, self._wiring, direct_tls=direct_tls, on_end=on_end)
 
     async def _targets(self, domain: str) -> Sequence[Target]:
-        settings = self._material.settings.partners[domain]
+        settings = self._material.settings.partners.get(domain)
+        if settings is None:
+            raise NoService(f"{domain} is no partner any more.")
         return await self._resolver.targets(domain, settings.connect, direct_tls=settings.direct_tls)
 
     async def _open(self, target: Target, pair: Pair, policy: PartnerPolicy, purpose: Purpose) -> Peer:
         """Connect to a partner; the stream begins by itself.
 
-        :raises OSError: the target cannot be reached.
-        :raises TimeoutError: it does not answer.
+        :raises OSError: the target cannot be reached, does not answer in time, or is not wanted any more.
         """
-        relay = self._relay
+        relay, material = self._relay, self._material
         stream = OutgoingStream(
             relay.federation, pair.local, policy, _new_id, time.monotonic(), purpose=purpose, tls=target.direct_tls
         )
         connection = Connection(stream, relay, self._wiring, purpose=purpose, direct_tls=target.direct_tls)
-        await connect(connection, target.host, target.port, self._material.settings.limits.connect_timeout)
+        await connect(connection, target.host, target.port, material.settings.limits.connect_timeout)
         peer = relay.peers.get(connection)
         if peer is None:
-            raise ConnectionResetError("it was closed at once")
+            raise ConnectionResetError("the connection was closed at once")
+        if relay.draining or material is not self._material:  # it was begun for what holds no more
+            peer.close("", "The configuration has changed.", time.monotonic())
+            raise ConnectionAbortedError("the configuration has changed meanwhile")
         return peer
 
     # Running
@@ -184,7 +188,7 @@ class Parts:
         await self._listener.run()
 
     def _attach(self, partner: Partner) -> None:
-        self._tasks[partner.domain] = self._spawn(f"relay.attachment {partner.domain}", partner.attachment.run())
+        self._spawn(f"relay.attachment {partner.domain}", partner.attachment.run())
 
     async def drain(self) -> None:
         """Take nothing new, end streams in good order, deliver or bounce what waits, say goodbye."""
@@ -193,16 +197,16 @@ class Parts:
         self._listener.close()
         for partner in relay.partners.values():
             partner.close(RESTARTING)
-        await self._end_streams(list(relay.peers.values()))
+        await self._end_streams(list(relay.peers.values()), "The relay ends.")
         await self._waiting.settled()
         await asyncio.gather(*(partner.attachment.drain(DRAIN_SECONDS) for partner in relay.partners.values()))
         await self._decisions.close()
 
-    async def _end_streams(self, peers: list[Peer]) -> None:
+    async def _end_streams(self, peers: list[Peer], why: str) -> None:
         """End streams in good order, and wait until their partners have ended them, too, or did not in time."""
         now = time.monotonic()
         for peer in peers:
-            peer.close("", "The relay ends.", now)
+            peer.close("", why, now)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._relay.federation.limits.close_timeout + 1):
                 for peer in peers:
@@ -220,74 +224,63 @@ class Parts:
         self.counters.reports_lost = self._reports.lost
         return RelayStatus(
             self._name, self._version, time.time(), self._since, policy,
-            tuple(relay.partners[domain].status(now) for domain in settings.partners), tuple(settings.domains),
+            tuple(partner.status(now) for partner in relay.partners.values()), tuple(settings.domains),
             tuple(str(address) for address in self._listener.addresses), unauthenticated, relay.draining,
         )  # fmt: skip
 
     # Changing
 
     async def reload(self, material: Material) -> None:
-        """Work with these partners, certificates and rules from now on; what did not change goes on."""
+        """Work with these partners, certificates and rules from now on; what did not change goes on.
+
+        What is decided is decided at once; then what ended or moved to another attachment is brought to its end.
+        """
         relay, before = self._relay, self._material
         self._material = material = material.after(before)
-        settings = material.settings
-        self._contexts.load({name: KeyPair(one.certificate, one.key) for name, one in settings.domains.items()})
+        self._take(material)
+        stale = [
+            peer for peer in relay.peers.values() if outdated(peer, before.settings, material.settings, self._trust)
+        ]
+        gone = [partner for domain, partner in relay.partners.items() if domain not in material.settings.partners]
+        moved = []
+        for domain in material.settings.partners:
+            partner = relay.partners.get(domain)
+            if partner is None:
+                relay.partners[domain] = partner = self._make_partner(domain, material)
+                self._attach(partner)
+                continue
+            partner.change(relay.federation.partners[domain], relay.federation.domains)
+            if attachment_of(domain, before) != attachment_of(domain, material):
+                moved.append(partner)
+        for partner in gone:
+            partner.close()
+        endings = [self._end_streams(stale, "The configuration has changed.")]
+        endings += [self._move(partner, material) for partner in moved]
+        await asyncio.gather(*endings)
+        await asyncio.gather(*(self._remove(partner) for partner in gone))
+        self.counters.keep(material.settings.partners)
+
+    def _take(self, material: Material) -> None:
+        """Judge and speak by this configuration."""
+        relay = self._relay
+        self._contexts.replace(material.contexts)
         self._trust.replace(material.trust, material.partner_trust)
-        relay.federation = federation(settings, material.dialback_secret)
-        self._border.rules = _rules(settings)
-        stale = [peer for peer in relay.peers.values() if _outdated(peer, before.settings, settings)]
-        for domain in [domain for domain in relay.partners if domain not in settings.partners]:
-            await self._remove(domain)
-        for peer in stale:
-            peer.close("", "The configuration has changed.", time.monotonic())
+        self._border.rules = _rules(material.settings)
+        relay.federation = federation(material.settings, material.dialback_secret)
         for peer in relay.peers.values():
             peer.stream.federation = relay.federation
-        for domain in settings.partners:
-            await self._renew(domain, before, material)
-        self.counters.keep(settings.partners)
 
-    async def _remove(self, domain: str) -> None:
-        partner = self._relay.partners[domain]
-        partner.close()
-        for peer in list(partner.peers):
-            peer.close("", f"{domain} is no partner any more.", time.monotonic())
+    async def _remove(self, partner: Partner) -> None:
+        """Let go of a partner whose streams have ended: nothing comes from it any more, or has to be handed back."""
         await partner.attachment.drain(DRAIN_SECONDS)
-        del self._relay.partners[domain]
+        del self._relay.partners[partner.domain]
 
-    async def _renew(self, domain: str, before: Material, after: Material) -> None:
-        """Add a partner, attach it anew when its attachment is another one, or tell it what is wanted of it now."""
-        partner = self._relay.partners.get(domain)
-        if partner is not None and _attachment_of(domain, before) != _attachment_of(domain, after):
-            partner.close()
-            await partner.attachment.drain(DRAIN_SECONDS)
-            partner = None
-        if partner is None:
-            self._relay.partners[domain] = partner = self._make_partner(domain, after)
-            self._attach(partner)
-        else:
-            partner.change(after.settings.partners[domain].policy(domain))
-
-
-def _attachment_of(domain: str, material: Material) -> tuple[object, ...]:
-    """What an attachment depends on."""
-    settings = material.settings.partners.get(domain)
-    return settings and settings.component_port, material.partner_secrets.get(domain)
-
-
-def _outdated(peer: Peer, before: RelaySettings, after: RelaySettings) -> bool:
-    """Whether a stream was negotiated under a configuration that does not hold any more."""
-    stream = peer.stream
-    remotes = {pair.remote for pair in stream.sends | stream.receives} | {stream.remote}
-    locals_ = {pair.local for pair in stream.sends | stream.receives} | {stream.local}
-    return any(_negotiated(before, name) != _negotiated(after, name) for name in remotes if name) or any(
-        name not in after.domains for name in locals_ if name
-    )
-
-
-def _negotiated(settings: RelaySettings, domain: str) -> object:
-    """What a stream with a partner depends on."""
-    partner = settings.partners.get(domain)
-    return partner and (partner.policy(domain), partner.connect, partner.direct_tls, partner.trust)
+    async def _move(self, partner: Partner, material: Material) -> None:
+        """Attach a partner anew; what comes meanwhile waits for the new attachment."""
+        old = partner.attachment
+        partner.attachment = self._make_attachment(partner, material)
+        await old.drain(DRAIN_SECONDS)
+        self._attach(partner)
 
 
 def _rules(settings: RelaySettings) -> dict[str, PartnerRules]:
