@@ -213,7 +213,7 @@ async def main() -> None:
     parser.add_argument("--server", choices=SERVERS, action="append", help="the local server; default: both")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--stanzas", type=int, default=20_000, help="of a round, each way")
-    parser.add_argument("--window", type=int, default=400, help="stanzas on the way at once")
+    parser.add_argument("--window", type=int, default=4000, help="stanzas on the way at once")
     parser.add_argument("--firsts", type=int, default=9, help="pairs of domains whose first stanza is waited for")
     options = parser.parse_args()
     figures = [figure for kind in options.server or SERVERS for figure in await on(kind, options)]
