@@ -55,6 +55,16 @@ def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         partner.close()
 
 
+async def test_the_relay_is_restarted(own: Federation) -> None:
+    """In both directions; what cannot travel meanwhile comes back."""
+    async with counting(own.sandbox, ACS) as ours, counting(own.partner.sandbox, "numbers") as theirs:
+        async with flowing(ours, theirs) as there, flowing(theirs, ours) as back:
+            await asyncio.to_thread(own.relay.end, signal.SIGTERM)
+            await own.relay.start()
+        await there.settled()
+        await back.settled()
+
+
 async def test_the_partner_is_restarted(own: Federation) -> None:
     """What waits for it is delivered when it is back."""
     async with counting(own.sandbox, ACS) as ours, receiving(own.partner.sandbox, "numbers") as theirs:

@@ -18,6 +18,7 @@ from component.relay.net.rounds import Rounds
 from component.relay.queues import QueueLimits
 from component.relay.status import AttachmentState, AttachmentStatus
 from component.relay.wire.component import ComponentStream
+from component.relay.wire.serial import bounce, instead
 from component.relay.wire.stanza import Stanza
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ class Timing:
 
 
 DEFAULT_TIMING = Timing()
+
+LAST_WORDS = 5
+"""So often an attachment is made again at the end, to say what became of stanzas that came behind our last word."""
 
 
 class AttachmentListener(Listener, Protocol):
@@ -121,6 +125,7 @@ class Attachment:
         self._ended = asyncio.Event()
         self._opened = asyncio.Event()
         self._stop = asyncio.Event()
+        self._draining = False
         self._condition = ""
         self._reason = ""
         self._said: set[str] = set()
@@ -135,7 +140,7 @@ class Attachment:
     def send(self, raw: bytes, stanza: Stanza | None = None) -> None:
         """Send a stanza to the local server, or keep it while there is none; see `Outbox.send`."""
         self.outbox.send(raw, stanza)
-        if self._stop.is_set():
+        if self._stop.is_set() and not self._draining:
             self.outbox.give_back()
 
     # Connecting
@@ -156,10 +161,9 @@ class Attachment:
                 await _set_within(self._stop, self._uniform(delay / 2, delay))
                 delay = min(2 * delay, self._timing.longest_delay)
         finally:
-            self._stop.set()
-            self._abandon("the relay ends")
-            self.outbox.give_back()
-            self._is(AttachmentState.STOPPED)
+            if not self._draining:
+                self._stop.set()
+                self._over()
 
     async def _attach(self) -> bool:
         """Connect and shake hands; whether that worked."""
@@ -217,6 +221,17 @@ class Attachment:
         else:
             self._listener.local_stanza(stanza)
 
+    def unfit(self, stanza: Stanza, text: str) -> None:
+        """The server has handed over a stanza that is too much: tell its sender, or who waits for the answer."""
+        log.debug("%s: %s was passed over: %s", self.domain, stanza.kind, text)
+        returned = bounce(stanza, "modify", "policy-violation", text)
+        if returned is not None:
+            self.send(returned)
+            return
+        answer = instead(stanza, "modify", "policy-violation", text)
+        if answer is not None:
+            self._listener.local_stanza(answer)
+
     def congestion(self) -> None:
         """The server has begun or ceased to read."""
         self.outbox.pump()
@@ -270,23 +285,46 @@ class Attachment:
     async def drain(self, timeout: float) -> None:
         """Deliver what waits, take what the server still has for us, close the stream; `run` ends then.
 
+        The server goes on writing until it has read our end. What is owed for that (nothing can be delivered now,
+        so its senders are told) cannot be said on the stream that we have ended: it is said on another one, which has
+        its own end in turn, a few times at most.
+
         :param timeout: seconds for all of it; what was not delivered by then is handed back.
         """
         try:
             async with asyncio.timeout(timeout):
                 await self.outbox.settle()
+                self._draining = True
+                self._stop.set()
+                await self._end()
+                for _ in range(LAST_WORDS):
+                    if not self.outbox.queued or not await self._attach():
+                        break
+                    await self.outbox.settle()
+                    await self._end()
         except TimeoutError:
             log.warning(
                 "%s: %d stanzas had not reached the local server when the relay ended.",
                 self.domain, self.outbox.queued + self.outbox.unconfirmed,
             )  # fmt: skip
+        self._draining = False
         self._stop.set()
+        self._over()
+
+    async def _end(self) -> None:
+        """Close the stream, and read what the server writes until it has closed its side."""
         connection = self._connection
         if connection is not None and self._attached:
+            self.outbox.lost()  # what is sent from here on waits: behind the end nobody would read it
             connection.end()
             await _set_within(self._ended, self._timing.close)
         self._abandon("the relay ends")
+
+    def _over(self) -> None:
+        """Nothing waits any more, and nothing will."""
+        self._abandon("the relay ends")
         self.outbox.give_back()
+        self._is(AttachmentState.STOPPED)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
