@@ -188,10 +188,10 @@ class Lane:
 
     @property
     def _wants_route(self) -> bool:
-        return bool(self.queue) and not self._closed and self._around.routes.get(self.pair) is None
+        return bool(self.queue) and self._around.routes.get(self.pair) is None
 
     def _see_to_it(self) -> None:
-        if not self._seeing_to_it and not self._closed:
+        if not self._seeing_to_it:
             self._seeing_to_it = True
             self._tools.spawn(f"relay.lane {self.pair.local} {self.pair.remote}", self._run())
 
