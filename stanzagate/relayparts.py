@@ -121,7 +121,7 @@ class Parts:
             domain, settings.server.host, settings.partners[domain].component_port,
             stream=partial(
                 ComponentStream, domain, material.partner_secrets[domain],
-                limit=2 * settings.limits.stanza_bytes,  # the server adds to what its clients may send
+                limit=settings.limits.stanza_bytes,  # what is more would end the stream to the partner
             ),
             listener=partner, rounds=self._wiring.rounds, uniform=random.uniform, new_id=_new_id,
             clock=time.monotonic, wall=time.time, limits=_queue_limits(settings),

@@ -14,6 +14,7 @@ local domain not open to the partner  auth / forbidden                lacks perm
 kind of stanza not open               modify / policy-violation       breaks a rule of ours; other kinds may pass
 rate exceeded                         wait / resource-constraint      as with the limits of the gate
 too much waits for decisions          wait / resource-constraint      the same stanza can pass later
+element that would become another     modify / bad-request            nobody sends it but to deceive
 no such JID                           modify / jid-malformed          cannot be prepared (RFC 6122)
 requester not allowed                 auth / forbidden                as the gate and the in-server plugins answer
 allowed, but the request is malformed modify / bad-request            likewise
@@ -31,7 +32,7 @@ from typing import NamedTuple, Protocol
 from component.base.jid import Jid, JidError, prepare_often
 from component.base.limits import Buckets
 from component.base.settings import UNLIMITED, Rate
-from component.relay.border_payload import Carried, Payload, PayloadFinder, normal_form
+from component.relay.border_payload import Carried, Payload, PayloadFinder, changes_on_the_way, normal_form
 from component.relay.counters import DecisionOutcome
 from component.relay.wire.stanza import Stanza
 
@@ -209,6 +210,10 @@ class Border:
             return self._against_rules(stanza, partner, stanza.recipient_domain)
         if partner in self._buckets and not self._buckets[partner].take(partner, self._clock()):
             return self._refuse(stanza, partner, OVERLOAD, "rate", f"more than {rules.rate} from {partner}")
+        if changes_on_the_way(stanza):
+            return self._refuse(
+                stanza, partner, _BAD_REQUEST, "namespace", "an element would not arrive as what it is"
+            )
         guarded = self._decisions.guarded_hosts
         if guarded is None:
             return self._refuse(stanza, partner, NO_DECISION, "no-decision", "the policy has not been heard of yet")

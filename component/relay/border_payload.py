@@ -8,6 +8,7 @@ character references.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
@@ -17,6 +18,7 @@ from component.base import ns
 from component.base.connreq import Credentials, MalformedRequest, parse, serialise
 from component.base.jid import Jid
 from component.base.stanzas import quote
+from component.relay.ns import COMPONENT, XML
 from component.relay.wire.stanza import Stanza
 
 _NAME = "connectionRequest"
@@ -101,3 +103,27 @@ def normal_form(stanza: Stanza, requester: Jid, device: Jid, credentials: Creden
         f"<iq type='get' id='{quote(stanza.id)}' from='{quote(requester.full)}' to='{quote(device.full)}'>"
         f"{serialise(credentials)}</iq>"
     ).encode()
+
+
+_COMPONENT = COMPONENT.encode()
+_ODD_XML = re.compile(rb"[\s<]xml:(?!lang\b)")
+_CHANGED = (f"{{{COMPONENT}}}", f"{{{XML}}}")
+_XML_ATTRIBUTES = {f"{{{XML}}}{name}" for name in ("lang", "space", "base", "id")}
+"""Those that the standards know, and Prosody can write."""
+
+
+def changes_on_the_way(stanza: Stanza) -> bool:
+    """Whether a stanza has names that the way to our server, or from there to its clients, would make others.
+
+    What is in the namespace of component streams would become a part of the stanza itself: a body, an error. And
+    Prosody writes unknown names of the XML namespace in a way that ends the stream on which it is written.
+    """
+    raw = stanza.raw  # with character references it was written anew, without them
+    if _COMPONENT not in raw and not (b"xml:" in raw and _ODD_XML.search(raw)):
+        return False
+    for element in stanza.element.iter():
+        if element.tag.startswith(_CHANGED):
+            return True
+        if any(name.startswith(_CHANGED[1]) and name not in _XML_ATTRIBUTES for name in element.attrib):
+            return True
+    return False

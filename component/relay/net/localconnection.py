@@ -10,7 +10,13 @@ from typing import Protocol, cast
 
 from component.relay.net.quickack import acknowledge
 from component.relay.net.rounds import Rounds
-from component.relay.wire.component import AttachmentFailed, AttachmentReady, ComponentStream, LocalStanza
+from component.relay.wire.component import (
+    AttachmentFailed,
+    AttachmentReady,
+    ComponentStream,
+    LocalStanza,
+    UnfitStanza,
+)
 from component.relay.wire.events import Noticed, SendBytes
 from component.relay.wire.stanza import Stanza
 
@@ -28,6 +34,12 @@ class Owner(Protocol):
 
     def received(self, stanza: Stanza) -> None:
         """The server has handed over a stanza."""
+
+    def unfit(self, stanza: Stanza, text: str) -> None:
+        """The server has handed over a stanza that is too much; what it contained is gone.
+
+        :param text: why, for people.
+        """
 
     def congestion(self) -> None:
         """The server has begun or ceased to read: see `LocalConnection.paused`."""
@@ -71,6 +83,8 @@ class LocalConnection(asyncio.Protocol):
                 match output:
                     case LocalStanza(stanza):
                         self._owner.received(stanza)
+                    case UnfitStanza(unfit, text):
+                        self._owner.unfit(unfit, text)
                     case SendBytes(answer):
                         self.write(answer)
                     case AttachmentReady():

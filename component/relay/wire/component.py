@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 from component.relay import ns
 from component.relay.wire.errors import WireError
 from component.relay.wire.events import Noticed, SendBytes
-from component.relay.wire.parser import Ended, Failed, Opened, Received, StreamParser
+from component.relay.wire.parser import Ended, Failed, Opened, PassedOver, Received, StreamParser
 from component.relay.wire.serial import quote, stream_error
 from component.relay.wire.stanza import Stanza, read
 
@@ -37,6 +37,18 @@ class LocalStanza:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfitStanza:
+    """The server has handed over a stanza that is too much for a partner, and was passed over.
+
+    :ivar stanza: without what it contained, and without bytes.
+    :ivar text: one sentence for people.
+    """
+
+    stanza: Stanza
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttachmentFailed:
     """The stream is over; nothing comes after it. End the connection once what was sent before has left.
 
@@ -48,7 +60,7 @@ class AttachmentFailed:
     text: str
 
 
-LocalOutput = SendBytes | AttachmentReady | LocalStanza | AttachmentFailed | Noticed
+LocalOutput = SendBytes | AttachmentReady | LocalStanza | UnfitStanza | AttachmentFailed | Noticed
 
 
 class ComponentStream:
@@ -56,7 +68,7 @@ class ComponentStream:
 
     :param domain: the one that the server lets the component have.
     :param secret: shared with the server; it never leaves this object but as a part of the handshake's digest.
-    :param limit: bytes that a stanza may have.
+    :param limit: bytes that a stanza may have; a longer one is passed over, and costs nobody the stream.
 
     :ivar ready: whether the handshake was accepted and the stream not ended since.
     """
@@ -65,7 +77,7 @@ class ComponentStream:
         self.ready = False
         self._domain = domain
         self._secret = secret
-        self._parser = StreamParser(ns.COMPONENT, limit=limit)
+        self._parser = StreamParser(ns.COMPONENT, limit=limit, patient=True)
         self._over = False
         self._out: list[LocalOutput] = []
 
@@ -87,6 +99,10 @@ class ComponentStream:
             match event:
                 case Received() if self.ready and event.element.tag != _STREAM_ERROR:
                     self._stanza(event)
+                case PassedOver(element, text) if self.ready:
+                    self._unfit(element, text)
+                case PassedOver(_, text):
+                    self._fail("policy-violation", text)
                 case Received(element):
                     self._negotiate(element)
                 case Opened():
@@ -123,6 +139,12 @@ class ComponentStream:
     def _stanza(self, received: Received) -> None:
         try:
             self._out.append(LocalStanza(read(received, ns.COMPONENT)))
+        except WireError as error:
+            self._out.append(Noticed(f"local-{error.condition}", error.text))
+
+    def _unfit(self, element: Element, text: str) -> None:
+        try:
+            self._out.append(UnfitStanza(read(Received(element, b""), ns.COMPONENT), text))
         except WireError as error:
             self._out.append(Noticed(f"local-{error.condition}", error.text))
 

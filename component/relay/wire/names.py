@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from component.relay import ns
 
-SEPARATOR = " "
-"""Between namespace and local part; expat refuses namespaces that contain it."""
+SEPARATOR = "\x01"
+"""Between namespace and local part. It is no character of XML, so no namespace can contain it."""
 
 _MEMORY = 64 * 1024
 """Characters that are remembered."""

@@ -12,6 +12,10 @@ written anew and means the same, so the test may be coarse.
 **Bounds.** An element has at most `limit` bytes, counted while it comes, `DEEPEST` levels and `MOST_ATTRIBUTES`
 attributes on one tag, and its names, with their namespaces, have at most `HEAVIEST` times `limit` characters: servers
 write a namespace out for each element that has it from a prefix. The tree takes some forty times its bytes at worst.
+
+**Passing over.** A peer that goes beyond the bounds loses its stream. Our own server does so on behalf of others: an
+error of ejabberd repeats what it answers with every quotation mark as six bytes, and its clients may nest as they
+like. So a `patient` parser passes over the rest of such an element, keeps nothing of it but the tag, and goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ DEEPEST = 100
 """Levels of an element, itself among them."""
 
 MOST_ATTRIBUTES = 100
+MOST_PASSED = 64 * 1024 * 1024
+"""Bytes of an element that are passed over at most."""
+
 HEAVIEST = 4
 
 _WHITE = b" \t\r\n"
@@ -89,6 +96,18 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """An element that went beyond the bounds; only a patient parser has it.
+
+    :ivar element: its tag and attributes, without what it contained.
+    :ivar text: one sentence for people.
+    """
+
+    element: Element
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """``</stream:stream>``; nothing comes after it."""
 
@@ -105,7 +124,7 @@ class Failed:
     text: str
 
 
-ParserEvent = Opened | Received | Ended | Failed
+ParserEvent = Opened | Received | PassedOver | Ended | Failed
 
 _TEXT = Failed("bad-format", "There is text between stanzas.")
 _NO_STREAM = Failed("not-well-formed", "It does not begin as a stream does.")
@@ -130,12 +149,18 @@ class StreamParser:
     Positions count bytes from the first one of the stream that is not white space.
 
     :param content: the content namespace that the stream should have.
+    :param patient: pass over elements beyond the bounds, and go on.
 
     :ivar limit: bytes that an element may have; may be changed between calls.
     """
 
-    def __init__(self, content: str, *, limit: int) -> None:
+    def __init__(self, content: str, *, limit: int, patient: bool = False) -> None:
         self.limit = limit
+        self._patient = patient
+        self._passing = ""
+        """Why what comes is passed over; empty when it is not."""
+        self._empty = False
+        """Nothing has come behind the tag of what is passed over."""
         self._content = content
         self._inside = f"{{{content}}}"
         self._telling: list[bytes] = [content.encode(), b"&#"]
@@ -214,7 +239,8 @@ class StreamParser:
         while start < len(data):
             room = self.limit - (self._taken - self._mark)
             if room <= 0:
-                raise _failed("policy-violation", f"An element has more than {self.limit} bytes.")
+                self._pass_over(f"An element has more than {self.limit} bytes.")
+                room = len(data) - start
             self._take(data[start : start + room])
             start += room
 
@@ -266,7 +292,8 @@ class StreamParser:
             raise _Stop(_OTHER_ENCODING)  # expat would believe that it is UTF-16
         self._expat.Parse(data)
         if self._depth > 1:
-            self._partial += data[self._mark - self._base :] if self._mark > self._base else data
+            if not self._passing:
+                self._partial += data[self._mark - self._base :] if self._mark > self._base else data
         elif self._depth:
             end = self._base + len(data)
             if self._mark != end:
@@ -339,14 +366,20 @@ class StreamParser:
         self._depth = depth = self._depth + 1
         if depth == 2:
             self._on_element()
-        if name not in self._known:
-            name = self._names.tag(name)
-        if attributes and not self._knows_all(attributes):
-            attributes, weight = self._names.attributes_of(attributes)
-            self._weight -= weight
+        try:
+            if name not in self._known:
+                name = self._names.tag(name)
+            if attributes and not self._knows_all(attributes):
+                attributes, weight = self._names.attributes_of(attributes)
+                self._weight -= weight
+        except BadNamespace:
+            if not self._patient:
+                raise
+            attributes, self._weight = {}, -1
         self._weight = weight = self._weight - len(name)
         if weight < 0 or depth > DEEPEST + 1 or len(attributes) > MOST_ATTRIBUTES:
-            raise _failed("policy-violation", "An element has too many levels, attributes or long names.")
+            self._pass_over("An element has too many levels, attributes, or long or odd names.")
+            self._empty = depth == 2
         if depth > 1:
             self._open(name, attributes)
         else:
@@ -357,7 +390,11 @@ class StreamParser:
         if start != self._mark:
             self._pass_white(start)
         self._weight = HEAVIEST * self.limit
-        self._expat.CharacterDataHandler = self._text
+        if self._passing:
+            self._weight = -1  # its tag alone was too much
+            self._begin_passing()
+        else:
+            self._expat.CharacterDataHandler = self._text
 
     def _on_header(self, name: str, attributes: dict[str, str]) -> None:
         expat = self._expat
@@ -396,15 +433,64 @@ class StreamParser:
         if element.tag.startswith(self._inside):
             for telling in self._telling:
                 if telling in raw:
-                    raw = self._anew(element)
+                    raw = anew(element, self._content)
                     break
         else:
             raw = b""
         self._mark = end = end + self._base
-        self._events.append(Received(element, raw, end))
-
-    def _anew(self, element: Element) -> bytes:
-        raw = anew(element, self._content)
         if len(raw) > self.limit:
-            raise _failed("policy-violation", f"An element has more than {self.limit} bytes.")
-        return raw
+            text = f"An element has more than {self.limit} bytes."
+            if not self._patient:
+                raise _failed("policy-violation", text)
+            self._events.append(PassedOver(_tag_of(element), text))
+        else:
+            self._events.append(Received(element, raw, end))
+
+    # Beyond the bounds
+
+    def _pass_over(self, text: str) -> None:
+        """What comes is too much: keep nothing of the element but its tag, if we are patient."""
+        if not (self._patient and self._depth) or self._taken - self._mark > MOST_PASSED:
+            raise _failed("policy-violation", text)
+        if not self._passing:
+            self._passing = text
+            if self._depth > 1:  # else its tag is not complete
+                self._begin_passing()
+
+    def _begin_passing(self) -> None:
+        self._empty = False
+        self._partial.clear()
+        expat = self._expat
+        expat.StartElementHandler = self._on_passed_start
+        expat.EndElementHandler = self._on_passed_end
+        expat.CharacterDataHandler = self._on_passed_text
+
+    def _on_passed_start(self, _name: str, _attributes: dict[str, str]) -> None:
+        self._depth += 1
+        self._empty = False
+
+    def _on_passed_text(self, _text: str) -> None:
+        self._empty = False
+
+    def _on_passed_end(self, _name: str) -> None:
+        self._depth -= 1
+        if self._depth > 1:
+            return
+        expat, chunk = self._expat, self._chunk
+        end = expat.CurrentByteIndex - self._base
+        if not self._empty or chunk[end - 2 : end] != b"/>":
+            end = chunk.index(b">", end) + 1
+        self._mark = end + self._base
+        self._events.append(PassedOver(_tag_of(self._root[-1]), self._passing))
+        self._passing = ""
+        root = self._root.tag
+        self._start_of_tree()
+        self._root = self._open(root, {})
+        expat.StartElementHandler = self._on_start
+        expat.EndElementHandler = self._on_end
+        expat.CharacterDataHandler = None
+
+
+def _tag_of(element: Element) -> Element:
+    """An element without what it contains."""
+    return Element(element.tag, element.attrib)

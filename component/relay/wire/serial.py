@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from component.relay import ns
 from component.relay.wire.stanza import Stanza
 from component.relay.wire.text import quote, text
 
-__all__ = ["bounce", "quote", "stream_error", "text"]
+__all__ = ["bounce", "instead", "quote", "stream_error", "text"]
+
+_LONGEST = 32 * 1024
+"""Bytes of an error. Addresses and ids alone can be as long as a stanza, and grow when they are written; an error
+that is more than a server takes would end the stream on which it goes."""
 
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
@@ -25,18 +31,34 @@ def bounce(stanza: Stanza, type: str, condition: str, reason: str = "") -> bytes
     """The error that answers a stanza (RFC 6120 §8.3), from its recipient to its sender; what it carried is left out.
 
     None when no error may answer it: errors and results never (RFC 6120 §8.3.1, §8.2.3), and presence only where it
-    is about a subscription, since nobody waits for an answer to any other.
+    is about a subscription, since nobody waits for an answer to any other; and when its addresses and its id are so
+    long that an error with them would not be taken.
 
     :param type: ``auth``, ``cancel``, ``modify`` or ``wait``.
     :param reason: one sentence for people; empty for none.
     """
     if not _answerable(stanza):
         return None
+    raw = _error_stanza(stanza, stanza.recipient, stanza.sender, _error(type, condition, reason))
+    return raw if len(raw) <= _LONGEST else None
+
+
+def instead(stanza: Stanza, type: str, condition: str, reason: str = "") -> Stanza | None:
+    """An error that goes where a result or an error should have gone, which cannot be handed on itself; whoever waits
+    for it learns that much. None for anything else, and when it would be too long, too.
+
+    :param type, condition, reason: as in `bounce`.
+    """
+    if not (stanza.type == "error" or (stanza.kind == "iq" and stanza.type == "result")):
+        return None
+    raw = _error_stanza(stanza, stanza.sender, stanza.recipient, _error(type, condition, reason))
+    return replace(stanza, type="error", raw=raw) if len(raw) <= _LONGEST else None
+
+
+def _error_stanza(stanza: Stanza, sender: str, to: str, error: str) -> bytes:
     stanza_id = f" id='{quote(stanza.id)}'" if stanza.id else ""
-    return (
-        f"<{stanza.kind} type='error'{stanza_id} from='{quote(stanza.recipient)}' to='{quote(stanza.sender)}'>"
-        f"{_error(type, condition, reason)}</{stanza.kind}>"
-    ).encode()
+    names = f"type='error'{stanza_id} from='{quote(sender)}' to='{quote(to)}'"
+    return f"<{stanza.kind} {names}>{error}</{stanza.kind}>".encode()
 
 
 def _answerable(stanza: Stanza) -> bool:

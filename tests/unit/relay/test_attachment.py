@@ -232,6 +232,27 @@ async def test_a_stanza_that_would_end_the_stream_is_not_sent(
     assert recorder.lost == [("huge", "policy-violation", False)]
 
 
+async def test_a_stanza_of_the_server_that_is_too_long_is_answered_and_others_travel_on(
+    server: LocalServer, recorder: Recorder, spawn: Tasks
+) -> None:
+    """Whoever sent it, or waits for it, is told; nothing else notices."""
+    await attached(server, recorder, spawn)
+    long = "x" * LARGEST
+    names = f"from='a@isp.test' to='romeo@{DOMAIN}'"
+    server.send(f"<message {names} id='m'><body>{long}</body></message>")
+    server.send(f"<message {names} id='e' type='error'><body>{long}</body></message>")
+    server.send(f"<iq {names} id='r' type='result'><x xmlns='y'>{long}</x></iq>")
+    server.send(f"<presence {names} id='p'><status>{long}</status></presence>")
+    server.send(f"<iq {names} id='{long}' type='get'/>")
+    server.send(f"<iq {names} id='after' type='get'/>")
+    await recorder.until(lambda: len(recorder.stanzas) == 3)
+    assert [(one.id, one.type) for one in recorder.stanzas] == [("e", "error"), ("r", "error"), ("after", "get")]
+    for one in recorder.stanzas[:2]:
+        assert b"policy-violation" in one.raw and len(one.raw) < 1000
+    assert await server.ids(1) == ["m"]
+    assert recorder.attachments == [True]
+
+
 async def test_what_is_never_answered_is_sent_all_the_same(
     server: LocalServer, recorder: Recorder, spawn: Tasks
 ) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from component.base.settings import parse_rate
+from component.relay import ns
 from component.relay.border import Drop, Forward, Hold, PartnerRules, Refuse
 from component.relay.counters import DecisionOutcome
 from tests.unit.relay.borderkit import PARTNER, REQUEST, XMLNS, Said, Scene
@@ -84,6 +85,34 @@ async def test_new_rules_do_not_fill_the_bucket_of_a_rate_that_stays() -> None:
     assert isinstance(scene.inbound(there), Refuse)
     rules(scene, rate=parse_rate("2/min"))
     assert isinstance(scene.inbound(there), Forward)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<body xmlns='{ns.COMPONENT}'/>",
+        f"<p:error xmlns:p='{ns.COMPONENT}'/>",
+        f"<x xmlns='y'><body xmlns='{ns.COMPONENT}'/></x>",
+        "<xml:x/>",
+        "<x xmlns='y'><xml:x>z</xml:x></x>",
+        "<body xml:odd='1'/>",
+        "<body xml:language='de'/>",
+    ],
+)
+async def test_what_would_not_arrive_as_what_it_is_does_not_pass(scene: Scene, content: str) -> None:
+    for recipient in ("juliet@isp.test", CPE):
+        one = stanza(content, kind="message", type="", recipient=recipient)
+        assert scene.inbound(one) == Refuse("modify", "bad-request")
+
+
+async def test_what_only_speaks_of_such_elements_passes(scene: Scene) -> None:
+    for content in (
+        f"<body>{ns.COMPONENT}</body>",
+        "<body><![CDATA[<xml:x/>]]></body>",
+        "<body xml:lang='de' xml:id='a'/>",
+    ):
+        one = stanza(content, kind="message", type="", recipient="juliet@isp.test")
+        assert scene.inbound(one) == Forward(one.raw)
 
 
 async def test_every_refusal_is_told_by_the_bare_address_of_its_sender(scene: Scene) -> None:

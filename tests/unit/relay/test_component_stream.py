@@ -13,6 +13,7 @@ from component.relay.wire.component import (
     ComponentStream,
     LocalOutput,
     LocalStanza,
+    UnfitStanza,
 )
 from component.relay.wire.events import Noticed, SendBytes
 from component.relay.wire.parser import Opened, StreamParser
@@ -136,7 +137,24 @@ def test_a_stanza_may_have_so_many_bytes() -> None:
     stream = ComponentStream("partner.test", SECRET, limit=1000)
     stream.receive(HEADER + b"<handshake/>")
     assert len(stream.receive(STANZA)) == 1
-    assert failed(stream.receive(STANZA.replace(b"<body/>", b"<body>" + b"a" * 1000))) == "policy-violation"
+    long = STANZA.replace(b"<body/>", b"<body>" + b"a" * 1000 + b"</body>")
+    unfit, fit = stream.receive(long + STANZA)
+    assert isinstance(unfit, UnfitStanza) and isinstance(fit, LocalStanza)
+    assert (unfit.stanza.sender, unfit.stanza.recipient) == (fit.stanza.sender, fit.stanza.recipient)
+    assert (unfit.stanza.raw, len(unfit.stanza.element)) == (b"", 0)
+
+
+def test_a_stanza_that_is_too_long_for_its_own_tag_is_only_noticed() -> None:
+    stream = ComponentStream("partner.test", SECRET, limit=1000)
+    stream.receive(HEADER + b"<handshake/>")
+    noticed, fit = stream.receive(b"<message id='" + b"a" * 1000 + b"'/>" + STANZA)
+    assert isinstance(noticed, Noticed) and isinstance(fit, LocalStanza)
+
+
+def test_what_is_too_long_before_the_handshake_ends_the_stream() -> None:
+    stream = ComponentStream("partner.test", SECRET, limit=1000)
+    stream.receive(HEADER)
+    assert failed(stream.receive(b"<handshake>" + b"a" * 1000 + b"</handshake>")) == "policy-violation"
 
 
 def test_the_secret_is_shown_nowhere() -> None:

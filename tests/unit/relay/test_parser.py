@@ -8,7 +8,8 @@ from xml.etree.ElementTree import Element, canonicalize, fromstring, tostring
 import pytest
 
 from component.relay import ns
-from component.relay.wire.parser import Ended, Failed, Opened, ParserEvent, Received, StreamParser
+from component.relay.wire import parser as parsing
+from component.relay.wire.parser import Ended, Failed, Opened, ParserEvent, PassedOver, Received, StreamParser
 
 LIMIT = 4096
 HEADER = (
@@ -186,7 +187,6 @@ def test_attributes_in_namespaces_have_clark_names() -> None:
 def test_a_namespace_that_looks_like_a_clark_name_is_refused() -> None:
     for namespace in (b"{jabber:server", b"{jabber:server}iq", b"a}b"):
         assert failure(opened().feed(b"<x xmlns='" + namespace + b"'/>")) == "bad-format"
-    assert failure(opened().feed(b"<x xmlns='a b'/>")) == "not-well-formed"
 
 
 def test_names_stay_right_when_they_are_too_many_to_be_remembered() -> None:
@@ -196,6 +196,12 @@ def test_names_stay_right_when_they_are_too_many_to_be_remembered() -> None:
         assert element[0].tag == f"{{urn:{number}}}n{number}"
         assert element[0].attrib == {f"a{number}": "1"}
         assert element.tag == "{jabber:server}iq"
+
+
+def test_a_namespace_may_have_white_space() -> None:
+    for namespace in ("a b", " ", "a&#10;b"):
+        received = only(opened().feed(f"<iq><x xmlns='{namespace}'/></iq>".encode()))
+        assert elsewhere(received.raw, ns.COMPONENT) == moved(received.element, ns.COMPONENT)
 
 
 # What is not XMPP
@@ -382,6 +388,63 @@ def test_one_byte_at_a_time_takes_linear_time(part: bytes, filling: bytes) -> No
     for _ in range(256 * 1024):
         if parser.feed(filling):
             break
+
+
+TOO_MUCH = {
+    "text": b"<iq id='big'>" + b"a/>" * LIMIT + b"</iq>",
+    "text behind": b"<iq id='big'><x/>" + b"a" * LIMIT + b"<x/></iq>",
+    "children": b"<iq id='big'>" + b"<x/>" * LIMIT + b"</iq>",
+    "levels": b"<iq id='big'>" + b"<x>" * 200 + b"</x>" * 200 + b"</iq>",
+    "attributes": b"<iq id='big'><x" + b"".join(b" a%d=''" % number for number in range(101)) + b"/></iq>",
+    "own attributes": b"<iq id='big'" + b"".join(b" a%d=''" % number for number in range(101)) + b"/>",
+    "a tag": b"<iq a='" + b"a" * LIMIT + b"' id='big'/>",
+    "a tag with text": b"<iq a='" + b"a" * LIMIT + b"' id='big'>/></iq>",
+    "a tag with a child": b"<iq a='" + b"a" * LIMIT + b"' id='big'><x/></iq>",
+    "a tag below": b"<iq id='big'><x a='" + b"a" * LIMIT + b"'/></iq>",
+    "weight": b"<iq id='big' xmlns:p='" + b"n" * 2048 + b"'>" + b"<p:a/>" * 100 + b"</iq>",
+    "a name": b"<iq id='big'><x xmlns='{a}'/></iq>",
+    "what is written anew": b"<iq id='big'><db:a/>" + b"<![CDATA[" + b"&" * 1000 + b"]]></iq>",
+}
+
+
+@pytest.mark.parametrize("too_much", TOO_MUCH.values(), ids=TOO_MUCH)
+@pytest.mark.parametrize("chunk", [1, 7, 1000, 1_000_000])
+def test_a_patient_parser_passes_over_what_is_too_much(too_much: bytes, chunk: int) -> None:
+    parser = StreamParser(ns.SERVER, limit=LIMIT, patient=True)
+    parser.feed(HEADER)
+    data = PING + too_much + b" " + PING + too_much + too_much + PING + b"</stream:stream>"
+    events = [event for start in range(0, len(data), chunk) for event in parser.feed(data[start : start + chunk])]
+    kinds = [Received, PassedOver, Received, PassedOver, PassedOver, Received, Ended]
+    assert [type(event) for event in events] == kinds, events
+    for event in events:
+        if isinstance(event, PassedOver):
+            assert (event.element.tag, event.element.get("id"), len(event.element)) == ("{jabber:server}iq", "big", 0)
+        elif isinstance(event, Received):
+            assert event.raw == PING
+    assert not list(parser._root)
+
+
+def test_a_patient_parser_is_still_strict_where_xml_is() -> None:
+    for data, condition in (
+        (b"<!-- -->", "restricted-xml"),
+        (b"</x>", "not-well-formed"),
+        (b"&x;", "restricted-xml"),
+    ):
+        parser = StreamParser(ns.SERVER, limit=LIMIT, patient=True)
+        parser.feed(HEADER + b"<iq>" + b"a" * LIMIT)
+        assert failure(parser.feed(data)) == condition
+
+
+def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MOST_PASSED", 10 * LIMIT)
+    for begin in (b"<iq>", b"<iq a='", HEADER[:20]):
+        parser = StreamParser(ns.SERVER, limit=LIMIT, patient=True)
+        if begin != HEADER[:20]:
+            parser.feed(HEADER)
+        events = parser.feed(begin)
+        for _ in range(20):
+            events += parser.feed(b"a" * LIMIT)
+        assert failure(events) == "policy-violation"
 
 
 # What is half there

@@ -8,7 +8,7 @@ import pytest
 
 from component.relay import ns
 from component.relay.wire.anew import anew
-from component.relay.wire.serial import bounce, quote, stream_error, text
+from component.relay.wire.serial import bounce, instead, quote, stream_error, text
 from component.relay.wire.stanza import Stanza
 
 NASTY = "a'\"<>&\r\n\t]]>é"
@@ -91,6 +91,28 @@ def test_a_stanza_without_id_is_answered_without_one() -> None:
 )
 def test_no_error_answers_what_nobody_waits_for(kind: str, type: str) -> None:
     assert bounce(stanza(kind, type), "wait", "remote-server-timeout") is None
+
+
+def test_an_error_that_no_server_would_take_is_not_written() -> None:
+    assert bounce(stanza("iq", "get", id="'" * 6000), "cancel", "service-unavailable") is None
+    assert instead(stanza("iq", "result", id="'" * 6000), "modify", "policy-violation") is None
+    assert bounce(stanza("iq", "get", id="'" * 1000), "cancel", "service-unavailable") is not None
+
+
+@pytest.mark.parametrize(("kind", "type"), [("iq", "result"), ("iq", "error"), ("message", "error")])
+def test_an_error_can_go_on_in_place_of_an_answer(kind: str, type: str) -> None:
+    answer = instead(stanza(kind, type), "modify", "policy-violation", "Too long.")
+    assert answer is not None
+    element = within(answer.raw)
+    assert element.get("type") == answer.type == "error"
+    assert (element.get("from"), element.get("to"), element.get("id")) == (answer.sender, answer.recipient, "1")
+    assert element[0][0].tag == f"{{{ns.STANZA_ERRORS}}}policy-violation"
+
+
+def test_nothing_goes_on_in_place_of_what_is_no_answer() -> None:
+    assert instead(stanza("message", "chat"), "modify", "policy-violation") is None
+    assert instead(stanza("presence", ""), "modify", "policy-violation") is None
+    assert instead(stanza("iq", "nonsense"), "modify", "policy-violation") is None
 
 
 def test_prefixes_are_declared_once_where_one_may_stand_for_many() -> None:
