@@ -188,6 +188,18 @@ async def test_strangers_do_not_crowd_the_reason_out_of_the_log(
     assert scene.reports.refusals[0] == ("192.0.2.7", "stranger", "stranger", "nobody.test is not a partner.")
 
 
+async def test_how_many_lines_were_left_out_is_said(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for minute in range(2):
+        scene.now += 60.0 * minute
+        for number in range(15):
+            scene.connects().do([Noticed("kind", f"odd {number}")])
+    assert [record.getMessage() for record in caplog.records][10] == (
+        "5 more lines about what peers did were left out"
+    )
+    assert len(caplog.records) == 21
+
+
 async def test_what_a_peer_says_forges_no_line(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     line = scene.connects()
     line.do([StreamEnded("policy-violation", "no\n12:00:00 all is well \x9b2J", by_us=False)])
