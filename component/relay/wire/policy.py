@@ -43,7 +43,8 @@ class PartnerPolicy:
     """What is wanted of one partner.
 
     :ivar authentication: in order of preference.
-    :ivar verify_certificate: an unverified certificate is not enough, whatever dialback says.
+    :ivar verify_certificate: a server that we connect to, also to ask about a key, must prove its domain by its
+        certificate, whatever dialback says.
     :ivar early_bidi: bidi is offered before TLS, too (XEP-0288 §2.1).
     :ivar offer_legacy_bidi: the request's namespace is offered among the features, too.
         COMPAT: ejabberd 24.10 to 26.04 looks for it there.
