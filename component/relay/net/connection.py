@@ -20,8 +20,8 @@ from typing import Final, Protocol, cast
 
 from component.relay.counters import RefusalKind, Role
 from component.relay.net.certs import PeerCertificate
-from component.relay.net.quickack import acknowledge
 from component.relay.net.rounds import Rounds
+from component.relay.net.tcp import acknowledge, watch
 from component.relay.net.tls import TlsChannel, TlsContexts, TlsFailed
 from component.relay.wire.events import CloseConnection, Output, PairRefused, PassThrough, SendBytes, StartTls
 from component.relay.wire.pairs import Pair
@@ -207,6 +207,7 @@ class Connection(asyncio.BufferedProtocol):
         """Begin."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 4)
+        watch(transport)
         self.address = shown_address(transport.get_extra_info("peername"))
         self._guarded(self._begin)
 

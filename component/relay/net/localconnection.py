@@ -8,8 +8,8 @@ import logging
 import os
 from typing import Protocol, cast
 
-from component.relay.net.quickack import acknowledge
 from component.relay.net.rounds import Rounds
+from component.relay.net.tcp import acknowledge
 from component.relay.wire.component import (
     AttachmentFailed,
     AttachmentReady,
