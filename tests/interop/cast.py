@@ -26,8 +26,8 @@ ERLANG = ("external.erlang.test", "dialback.erlang.test")
 """Those of an ejabberd."""
 RAW = ("external.raw.test", "dialback.raw.test", "ignore.raw.test", "outbound.raw.test")
 """Those whose every byte a test writes: how the relay is told to treat each is in its name."""
-ONE, TWO, DIAL, NARROW, BRIEF, STILL = ATTACKERS = tuple(
-    f"{name}.attack.test" for name in ("one", "two", "dial", "narrow", "brief", "still")
+ONE, TWO, BRIEF, STILL, LEFT, RIGHT = ATTACKERS = tuple(
+    f"{name}.attack.test" for name in ("one", "two", "brief", "still", "left", "right")
 )
 """Those of relays that are attacked."""
 PARTNERS = (PARTNER, ROOMS, OTHER, UNSIGNED, *WAYS, *ERLANG, *RAW, *ATTACKERS)

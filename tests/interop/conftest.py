@@ -23,6 +23,7 @@ from .cast import PARTNERS
 
 if TYPE_CHECKING:
     from tests.interop.relaykit_scene import Federation
+    from tests.interop.relaykit_siege import Siege
 
 KINDS = ("prosody", "ejabberd")
 COMMAND_TIMEOUT_S = 90
@@ -147,4 +148,22 @@ def federation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
     from tests.interop.relaykit_scene import federated
 
     with federated(sandbox, tmp_path_factory.mktemp("federation")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def siege(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    """A relay as it is by default, which is attacked. A test leaves it as it found it."""
+    from tests.interop.relaykit_siege import CALM, besieged
+
+    with besieged(sandbox, tmp_path_factory.mktemp("siege"), CALM) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def hasty(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    """Likewise, one that waits for nobody and keeps little."""
+    from tests.interop.relaykit_siege import HASTY, QUICK, besieged
+
+    with besieged(sandbox, tmp_path_factory.mktemp("hasty"), HASTY, **QUICK) as running:
         yield running
