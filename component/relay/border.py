@@ -269,6 +269,9 @@ class Border:
         :param decision: None when there is none to be had, or none is needed.
         """
         stanza, partner = case.stanza, case.partner
+        rules = self._rules.get(partner)
+        if rules is None or stanza.recipient_domain not in rules.domains or stanza.kind not in rules.stanzas:
+            return self._against_rules(stanza, partner, stanza.recipient_domain)  # changed while it waited
         if not case.needs:
             return Forward(stanza.raw)
         if decision is None:

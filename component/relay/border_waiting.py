@@ -26,12 +26,14 @@ log = logging.getLogger(__name__)
 class WaitingLimits:
     """Bounds of what waits for decisions.
 
+    :ivar share: bytes of one partner, so that no partner takes the room of the others.
     :ivar seconds: after which a stanza is refused for want of a decision.
     """
 
     stanzas: int = 10_000
     of_partner: int = 1_000
     bytes: int = 16 * 1024 * 1024
+    share: int = 4 * 1024 * 1024
     seconds: float = 5.0
 
 
@@ -72,7 +74,7 @@ class WaitingRoom:
         self._lanes: dict[_Pair, _Lane] = {}
         self._partners: Counter[str] = Counter()
         self._count = 0
-        self._bytes = 0
+        self._bytes: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -92,7 +94,8 @@ class WaitingRoom:
         if (
             self._count >= limits.stanzas
             or self._partners[case.partner] >= limits.of_partner
-            or self._bytes + size > limits.bytes
+            or self._bytes[case.partner] + size > limits.share
+            or self._bytes.total() + size > limits.bytes
         ):
             return False
         self._account(case, 1)
@@ -153,10 +156,10 @@ class WaitingRoom:
 
     def _account(self, case: Case, number: int) -> None:
         self._count += number
-        self._bytes += number * len(case.stanza.raw)
+        self._bytes[case.partner] += number * len(case.stanza.raw)
         self._partners[case.partner] += number
         if not self._partners[case.partner]:
-            del self._partners[case.partner]
+            del self._partners[case.partner], self._bytes[case.partner]
         if self._count:
             self._empty.clear()
         else:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from component.relay.border import Forward, Hold, Refuse
+from component.relay.border import Forward, Hold, PartnerRules, Refuse
 from component.relay.counters import DecisionOutcome
 from tests.unit.relay.borderkit import PARTNER, REQUEST, Away, Said, Scene, turn
 from tests.unit.relay.stanzas import stanza
@@ -125,12 +125,26 @@ async def test_what_a_partner_can_let_wait_is_bounded(scene: Scene) -> None:
     assert len(scene.room) == 5
 
 
-@pytest.mark.parametrize("limits", [{"stanzas": 2}, {"bytes": 2 * len(stanza(REQUEST).raw)}])
+SIZE = len(stanza(REQUEST).raw)
+
+
+@pytest.mark.parametrize("limits", [{"stanzas": 2}, {"bytes": 2 * SIZE}, {"share": 2 * SIZE}])
 async def test_what_waits_in_all_is_bounded(limits: dict[str, int]) -> None:
     scene = Scene(**limits)
     verdicts = [scene.inbound(stanza(REQUEST)) for _ in range(3)]
     assert [type(verdict) for verdict in verdicts] == [Hold, Hold, Refuse]
     await scene.spawn.end()
+
+
+async def test_rules_that_changed_meanwhile_hold_for_what_waited(scene: Scene) -> None:
+    scene.inbound(stanza(REQUEST))
+    await turn()
+    scene.border.rules = {PARTNER: PartnerRules(frozenset({"isp.test"}))}
+    scene.policy.say(ACS, CPE, Said(True))
+    await turn()
+    ((_, verdict),) = scene.released
+    assert isinstance(verdict, Refuse)
+    assert (verdict.type, verdict.condition) == ("auth", "forbidden")
 
 
 async def test_room_is_free_again_behind_a_decision(scene: Scene) -> None:
