@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from component.base.errors import StanzagateError
 from component.base.jid import Jid
 from component.relay.border import NO_DECISION, Border, Case, Decision, Decisions, Verdict
+from component.relay.defects import shown
 from component.relay.wire.stanza import Stanza
 
 log = logging.getLogger(__name__)
@@ -130,12 +131,12 @@ class WaitingRoom:
         verdict: Verdict = NO_DECISION
         try:
             verdict = self._border.judged(case, decision)
-        except Exception:  # a defect of ours must not open the border, nor stop it
-            log.exception("A decision on a stanza from %s came to nothing.", case.partner)
+        except Exception as defect:  # a defect of ours must not open the border, nor stop it
+            log.error("A decision on a stanza from %s came to nothing: %s", case.partner, shown(defect))
         try:
             self._release(case.stanza, verdict)
-        except Exception:
-            log.exception("A stanza from %s was lost behind the border.", case.partner)
+        except Exception as defect:
+            log.error("A stanza from %s was lost behind the border: %s", case.partner, shown(defect))
 
     async def _decision(self, held: _Held) -> Decision | None:
         case = held.case
@@ -150,8 +151,8 @@ class WaitingRoom:
                 return await self._decisions.ask(case.requester, case.device)
         except (TimeoutError, StanzagateError) as error:
             log.debug("No decision on a stanza from %s: %s.", case.partner, error)
-        except Exception:
-            log.exception("A decision on a stanza from %s came to nothing.", case.partner)
+        except Exception as defect:
+            log.error("A decision on a stanza from %s came to nothing: %s", case.partner, shown(defect))
         return None
 
     def _account(self, case: Case, number: int) -> None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 from component.relay.counters import RefusalKind, Role
+from component.relay.defects import shown
 from component.relay.net.certs import PeerCertificate
 from component.relay.net.rounds import Rounds
 from component.relay.net.tcp import acknowledge, watch
@@ -459,8 +459,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _defect(self, defect: Exception) -> None:
         """Nothing of what a defect says is logged, since it may quote a stanza."""
-        frames = "".join(traceback.format_tb(defect.__traceback__))
-        log.error("The connection with %s ends: %s, a defect\n%s", self.address, type(defect).__name__, frames)
+        log.error("The connection with %s ends: %s", self.address, shown(defect))
         self._closing = True
         self._out.clear()
         if self._transport is not None:

@@ -8,6 +8,7 @@ import logging
 import os
 from typing import Protocol, cast
 
+from component.relay.defects import shown
 from component.relay.net.rounds import Rounds
 from component.relay.net.tcp import acknowledge
 from component.relay.wire.component import (
@@ -93,8 +94,8 @@ class LocalConnection(asyncio.Protocol):
                         self._failed(condition, text)
                     case Noticed(_, text):
                         log.warning("The local server has sent what is no stanza between servers: %s", text)
-        except Exception:  # a defect costs this connection; what was written to it is handed back
-            log.exception("The connection to the local server is given up.")
+        except Exception as defect:  # it costs this connection; what was written to it is handed back
+            log.error("The connection to the local server is given up: %s", shown(defect))
             self.abort("there is a defect in the relay")
 
     def pause_writing(self) -> None:
