@@ -5,6 +5,9 @@ SASL EXTERNAL: stanzas a second each way, the round trip one at a time, the time
 domains (connection, TLS, authentication), and the processor time of the relay for each stanza against that of the
 local server. Rounds alternate, so that a noisy machine hits all alike; ratios are the medians of the rounds' ratios.
 
+The ends are components, which add next to nothing, so that what is compared is the servers and the relay alone. The
+round trip that users have is measured beside it: an IQ and its answer between clients of both servers, over TLS.
+
 (b) The relay with bidi against the relay without it (two TCP connections).
 """
 
@@ -16,6 +19,7 @@ import contextlib
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +31,7 @@ from stanzagate.pki import Authority
 from stanzagate.sandbox.control import Parts
 from stanzagate.sandbox.network import S2S_PORT, free_address
 from tests.interop.conftest import Sandbox, bare_sandbox
+from tests.interop.rawclient import RawClient, online
 from tests.interop.relaykit import relay
 from tests.interop.relaykit_partner import Host, partner
 
@@ -34,6 +39,8 @@ LOCAL, DIRECT = "spare1.test", "direct.test"
 """Our domain behind the relay, and that of the Prosody without one."""
 BIDI, PLAIN = "bidi.test", "plain.test"
 """Of the partner."""
+OURS, NEAR, PEOPLE = "acs.test", "near.test", "people.test"
+"""Domains of clients: ours, those of the Prosody without a relay, and the partner's."""
 ROUND_TRIPS = 300
 
 
@@ -71,28 +78,46 @@ async def measured(path: Way, count: int, window: int) -> Round:
     return Round(there, back, await round_trip(path.one, path.other, ROUND_TRIPS), cost)
 
 
+async def asked(one: RawClient, other: RawClient) -> float:
+    """Seconds for an IQ and its answer between two clients, one at a time: the median."""
+    found = []
+    for _ in range(ROUND_TRIPS):
+        started = time.perf_counter()
+        answer = await one.request(other.jid, "u", "p")
+        assert answer.type == "result", answer
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
 @contextlib.asynccontextmanager
-async def scene(kind: str, folder: Path, firsts: Sequence[str]) -> AsyncIterator[tuple[dict[str, Way], Any]]:
-    """All servers and the ends: the paths by name, and what makes the first stanza of a domain travel both ways."""
-    domains = (BIDI, PLAIN, *firsts)
+async def scene(kind: str, folder: Path, firsts: Sequence[str]) -> AsyncIterator[tuple[dict[str, Way], Any, Any]]:
+    """All servers and the ends: the paths by name, what makes the first stanza of a domain travel both ways, and
+    clients by path.
+    """
+    domains = (BIDI, PLAIN, PEOPLE, *firsts)
     sandbox_folder = folder / "sandbox"
     parts = frozenset({Parts.SERVER, Parts.SERVE})
     with bare_sandbox(sandbox_folder, kind, parts=parts, partners=domains) as sandbox:
         ca = Path(sandbox.info["ca"])
-        hosts = [Host(domain, attached=True, bidi=domain != PLAIN) for domain in domains]
+        hosts = [Host(domain, attached=True, bidi=domain != PLAIN) for domain in domains if domain != PEOPLE]
+        hosts.append(Host(PEOPLE, ("people",)))
+        near = [Host(DIRECT, attached=True), Host(NEAR, ("near",))]
         address = free_address()
         certificate = folder / f"{LOCAL}.crt"
         Authority.load(ca, ca.with_suffix(".key")).server([LOCAL]).write(certificate, certificate.with_suffix(".key"))
         async with (
             partner(folder / "partner", ca, hosts, log="info") as remote,
-            partner(folder / "direct", ca, [Host(DIRECT, attached=True)], log="info") as direct,
+            partner(folder / "direct", ca, near, log="info") as direct,
             relay(
                 sandbox, folder / "relay", {domain: {"connect": remote.connect(domain)} for domain in domains},
-                listen=[address], local={LOCAL: certificate},
+                listen=[address], local={LOCAL: certificate, OURS: sandbox_folder / "certs" / f"{OURS}.crt"},
             ) as between,
             contextlib.AsyncExitStack() as stack,
         ):  # fmt: skip
-            remote.reach({LOCAL: (address, S2S_PORT), DIRECT: (direct.host(DIRECT).address, S2S_PORT)})
+            remote.reach(
+                dict.fromkeys((LOCAL, OURS), (address, S2S_PORT))
+                | {host.domain: (host.address, S2S_PORT) for host in near}
+            )
             direct.reach({domain: (remote.host(domain).address, S2S_PORT) for domain in domains})
 
             async def end(server: Sandbox, domain: str) -> End:
@@ -101,14 +126,19 @@ async def scene(kind: str, folder: Path, firsts: Sequence[str]) -> AsyncIterator
                 return made
 
             ours, theirs = await end(sandbox, LOCAL), await end(direct.sandbox, DIRECT)
-            others = {domain: await end(remote.sandbox, domain) for domain in domains}
+            others = {domain: await end(remote.sandbox, domain) for domain in domains if domain != PEOPLE}
+            people = await stack.enter_async_context(online(remote.sandbox, "people", "bench"))
+            clients = {
+                "relay": (await stack.enter_async_context(online(sandbox, "acs1", "bench")), people),
+                "direct": (await stack.enter_async_context(online(direct.sandbox, "near", "bench")), people),
+            }
             processes = {"relay": between.process.pid, "local": server_pid(sandbox), "partner": remote.process.pid}
             without = {"local": direct.process.pid, "partner": remote.process.pid}
             yield {
                 "relay": Way("relay", ours, others[BIDI], processes),
                 "relay-plain": Way("relay-plain", ours, others[PLAIN], processes),
                 "direct": Way("direct", theirs, others[BIDI], without),
-            }, (ours, theirs, [others[domain] for domain in firsts])  # fmt: skip
+            }, (ours, theirs, [others[domain] for domain in firsts]), clients  # fmt: skip
 
 
 def server_pid(sandbox: Sandbox) -> int:
@@ -123,17 +153,25 @@ async def on(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure with a local server of a kind."""
     firsts = [f"first{number}.test" for number in range(options.firsts)]
     with tempfile.TemporaryDirectory(prefix="stanzagate-bench-") as name:
-        async with scene(kind, Path(name), firsts) as (paths, (ours, theirs, others)):
+        async with scene(kind, Path(name), firsts) as (paths, (ours, theirs, others), clients):
             waits = [(await first(ours, other), await first(theirs, other)) for other in others]
             rounds: dict[str, list[Round]] = {name: [] for name in paths}
             for number in range(options.rounds):
                 for path in sorted(paths, reverse=bool(number % 2)):
                     rounds[path].append(await measured(paths[path], options.stanzas, options.window))
-    return [figures(kind, rounds, waits, options), compared(kind, rounds)]
+            users = [
+                {path: await asked(*clients[path]) for path in sorted(clients, reverse=bool(number % 2))}
+                for number in range(options.rounds + 1)
+            ][1:]  # the first one opens the streams
+    return [figures(kind, rounds, waits, users, options), compared(kind, rounds)]
 
 
 def figures(
-    kind: str, rounds: dict[str, list[Round]], waits: list[tuple[float, float]], options: argparse.Namespace
+    kind: str,
+    rounds: dict[str, list[Round]],
+    waits: list[tuple[float, float]],
+    users: list[dict[str, float]],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Part (a)."""
     pairs = list(zip(rounds["relay"], rounds["direct"], strict=True))
@@ -152,6 +190,8 @@ def figures(
         "trip_ms": ms(item.trip for item in rounds["relay"]),
         "trip_direct_ms": ms(item.trip for item in rounds["direct"]),
         "trip_ratio": ratio(ours.trip / theirs.trip for ours, theirs in pairs), "trip_required": 1.6,
+        "users_ms": ms(item["relay"] for item in users), "users_direct_ms": ms(item["direct"] for item in users),
+        "users_ratio": ratio(item["relay"] / item["direct"] for item in users),
         "first_ms": ms(ours for ours, _ in waits), "first_direct_ms": ms(theirs for _, theirs in waits),
         "relay_cpu_us": us(cost["relay"]), "local_cpu_us": us(cost["local"]), "partner_cpu_us": us(cost["partner"]),
         "direct_cpu_us": us(item.cost["local"] for item in rounds["direct"]),
@@ -197,7 +237,8 @@ SENTENCES = {
     "relay": (
         "{server}: through the relay {there_per_s}/s there and {back_per_s}/s back, Prosody to Prosody "
         "{there_direct_per_s}/s and {back_direct_per_s}/s: ratios {there_ratio} and {back_ratio} (at least "
-        "{required}); round trip {trip_ms} ms to {trip_direct_ms} ms: ratio {trip_ratio} (at most {trip_required}); "
+        "{required}); round trip {trip_ms} ms to {trip_direct_ms} ms: ratio {trip_ratio}, "
+        "between clients {users_ms} ms to {users_direct_ms} ms: {users_ratio} (at most {trip_required}); "
         "first stanza {first_ms} ms to {first_direct_ms} ms; processor time of a stanza {relay_cpu_us} µs "
         "in the relay, {local_cpu_us} µs in the local server: ratio {cpu_ratio} (at most {cpu_required})"
     ),
