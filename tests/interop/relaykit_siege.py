@@ -17,10 +17,11 @@ from typing import Any
 
 from stanzagate.sandbox.network import S2S_PORT, free_address
 from tests.interop.cast import BRIEF, LEFT, ONE, RIGHT, STILL, TWO
+from tests.interop.clients import Requester
 from tests.interop.conftest import Sandbox
 from tests.interop.relaykit import ACS, Relay
 from tests.interop.relaykit_peers import Certificates, secured
-from tests.interop.relaykit_raw import Peer
+from tests.interop.relaykit_raw import PATIENCE, Peer
 
 _IDS = itertools.count(1)
 
@@ -101,7 +102,20 @@ async def answered(peer: Peer, to: str = "", sender: str = "") -> ET.Element:
         f"<iq type='get' id='{id}' from='{sender or f'somebody@{peer.domain}/x'}' to='{to or peer.other}'>"
         "<query xmlns='urn:test:question'/></iq>"
     )
+    return await with_id(peer, id)
+
+
+async def with_id(peer: Peer, id: str) -> ET.Element:
+    """Wait for a stanza on a stream; what came before is in `seen`."""
     return await peer.next(lambda element: element.get("id") == id)
+
+
+async def has(client: Requester, id: str) -> ET.Element:
+    """Wait for a stanza that a client gets."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := [stanza for stanza in client.stanzas if stanza.get("id") == id]):
+            await asyncio.sleep(0.005)
+    return found[0]
 
 
 @contextmanager

@@ -6,26 +6,17 @@ of them to silence all others.
 
 from __future__ import annotations
 
-import asyncio
 import xml.etree.ElementTree as ET
 
 from .cast import BAD_REQUEST, ONE, TWO, outcome
 from .clients import read_answer
-from .rawclient import RawClient, online
+from .rawclient import online
 from .relaykit_raw import Peer
-from .relaykit_siege import Siege, answered, stanza
+from .relaykit_siege import Siege, answered, has, stanza, with_id
 
 COMPONENT, CLIENT, SERVER = "jabber:component:accept", "jabber:client", "jabber:server"
 LARGEST = 512 * 1024
 NOBODY, HOST = "nobody@acs.test", "acs.test"
-
-
-async def has(client: RawClient, id: str) -> ET.Element:
-    """Wait for a stanza."""
-    async with asyncio.timeout(20):
-        while not (found := [stanza for stanza in client.stanzas if stanza.get("id") == id]):
-            await asyncio.sleep(0.005)
-    return found[0]
 
 
 async def both_unhurt(siege: Siege, attacker: Peer) -> None:
@@ -108,7 +99,7 @@ async def test_what_would_arrive_as_something_else_is_refused(siege: Siege) -> N
     async with online(siege.sandbox, "acs1", "odd") as ours, siege.partner() as attacker:
         for number, content in enumerate(CHANGING):
             await attacker.write(stanza("iq", ONE, ours.jid, content, id=f"changing-{number}", type="get"))
-            answer = await attacker.next(lambda element, number=number: element.get("id") == f"changing-{number}")
+            answer = await with_id(attacker, f"changing-{number}")
             for each in answer.iter():
                 each.tag = each.tag.replace(SERVER, CLIENT)
             assert outcome(read_answer(answer)) == BAD_REQUEST, content
@@ -210,7 +201,7 @@ async def test_what_grows_when_it_is_returned(siege: Siege) -> None:
     async with siege.partner() as attacker:
         for number, content in enumerate(contents):
             await attacker.write(stanza("iq", ONE, NOBODY, content, type_="get", id=f"large-{number}"))
-            answer = await attacker.next(lambda element, number=number: element.get("id") == f"large-{number}")
+            answer = await with_id(attacker, f"large-{number}")
             assert answer.get("type") == "error"
         await both_unhurt(siege, attacker)
 
@@ -245,6 +236,6 @@ async def test_what_a_local_user_writes(siege: Siege) -> None:
         for id in ("odd-0", "odd-1", "odd-3"):
             assert (await has(ours, id)).get("type") == "error"
         await ours.send_raw(f"<message to='somebody@{ONE}/x' id='last'/>")
-        await partner.next(lambda element: element.get("id") == "last")
+        await with_id(partner, "last")
         assert {element.get("id") for element in partner.seen} >= {"odd-2", "odd-4"}
         await both_unhurt(siege, partner)
