@@ -259,6 +259,8 @@ def _parse(path: Path) -> Any:
         raise ConfigError(f"{problem}.", file=str(path), line=line) from None
     except YAMLError as error:
         raise ConfigError(f"is not YAML: {error}.", file=str(path)) from None
+    except Exception as error:  # the library fails in many ways on what is nearly YAML
+        raise ConfigError(f"is not YAML that could be read ({type(error).__name__}).", file=str(path)) from None
 
 
 class _Problem(ConfigError):

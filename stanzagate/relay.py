@@ -204,6 +204,9 @@ class Process:
             for detail in error.details:
                 log.error("  %s", detail)
             return
+        except Exception:
+            log.exception("The configuration was not reloaded, everything stays as it was: there is a defect.")
+            return
         before, after = self._material.settings, fresh.settings
         for key in FIXED:
             if getattr(before, key) != getattr(after, key):

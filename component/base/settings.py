@@ -174,6 +174,8 @@ Domain = Annotated[str, AfterValidator(parse_domain)]
 
 def _beside_the_file(value: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
+    if "\0" in str(value):
+        raise ValueError("a path cannot contain the character U+0000")
     return Path(base) / value if base is not None else value
 
 

@@ -139,6 +139,15 @@ def test_what_is_no_mapping(tmp_path: Path, content: str) -> None:
         load(written(tmp_path, content))
 
 
+@pytest.mark.parametrize("content", ["- " * 5000, "{a: " * 5000, "relay: 2001-99-99", "relay: !!binary 'x'"])
+def test_what_the_yaml_library_fails_on(tmp_path: Path, content: str) -> None:
+    """However it does: a service that reads its file again must go on."""
+    path = tmp_path / "stanzagate.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError):
+        load(path)
+
+
 def test_what_is_not_utf8_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"server: \xe9")
     with pytest.raises(ConfigError, match="UTF-8"):
