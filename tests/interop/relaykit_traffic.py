@@ -105,7 +105,7 @@ class Traffic:
     async def run(self) -> None:
         """Send until cancelled, a few at a time."""
         while True:
-            await until(lambda: len(self._missing(self.forgotten)) < WINDOW)
+            await until(lambda: len(self._missing(self.forgotten, self.sent)) < WINDOW)
             number = self.sent
             self.sent += 1
             message = f"<message id='m{number}' to='{self.receiver.jid}' type='chat'><body>{number}</body></message>"
@@ -116,9 +116,9 @@ class Traffic:
         self.forgotten = self.sent
         return self.sent
 
-    def _missing(self, since: int) -> set[str]:
-        """What has neither arrived nor come back."""
-        sent = {f"{kind}{number}" for kind in "im" for number in range(since, self.sent)}
+    def _missing(self, since: int, end: int) -> set[str]:
+        """What has neither arrived nor come back of the numbers from one to before another."""
+        sent = {f"{kind}{number}" for kind in "im" for number in range(since, end)}
         return sent.difference(self.receiver.messages, self.receiver.asked, self.sender.errors)
 
     async def passes(self, count: int = WINDOW) -> None:
@@ -126,19 +126,23 @@ class Traffic:
         before = len(self.sender.results)
         await until(lambda: len(self.sender.results) >= before + count)
 
-    async def settled(self, since: int = 0) -> None:
+    async def settled(self, since: int = 0, until_sent: int = 0) -> None:
         """Wait until something has become of everything, and see that nothing was delivered twice.
 
         An answer may be lost with who was to carry it: nobody answers an answer. What was on its way to somebody who
         broke down may come back twice, from both who had it.
 
-        :param since: of smaller numbers some may be lost.
+        :param since: of smaller numbers some may be lost, though none below `until_sent`.
         """
         way = f"{self.sender.jid} to {self.receiver.jid}"
+
+        def lost() -> set[str]:
+            return self._missing(since, self.sent) | self._missing(0, until_sent)
+
         try:
-            await until(lambda: not self._missing(since))
+            await until(lambda: not lost())
         except TimeoutError:
-            raise AssertionError(f"{way}: of {self.sent} silently lost: {sorted(self._missing(since))}") from None
+            raise AssertionError(f"{way}: of {self.sent} silently lost: {sorted(lost())}") from None
         for name, found in (
             ("messages", self.receiver.messages), ("iqs", self.receiver.asked), ("results", self.sender.results),
         ):  # fmt: skip

@@ -39,8 +39,10 @@ def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder, address = tmp_path_factory.mktemp("restarts"), free_address()
     partner = Partner(folder / "partner", Path(sandbox.info["ca"]), [Host(OTHER, ("numbers",))], acknowledges=True)
     partner.reach(dict.fromkeys(LOCAL, (address, S2S_PORT)))
+    # COMPAT: Prosody (0.12) sends on a bidi stream from its <success/> on, before the stream has begun anew (RFC 6120
+    # §6.4.6). That ends the stream, and Prosody bounces nothing of what it sent. Without bidi it uses its own stream.
     relay = Relay(
-        sandbox, folder / "relay", {OTHER: {"connect": partner.connect(OTHER)}}, listen=[address],
+        sandbox, folder / "relay", {OTHER: {"connect": partner.connect(OTHER), "bidi": "off"}}, listen=[address],
         limits={"queue_time": "20s"},
     )  # fmt: skip
 
@@ -56,12 +58,19 @@ def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 async def test_the_relay_is_restarted(own: Federation) -> None:
-    """In both directions; what cannot travel meanwhile comes back."""
+    """In both directions; what cannot travel meanwhile comes back.
+
+    COMPAT: ejabberd (23.01) drops without a word what it has for a component between the end of its stream and
+    taking its route away, some milliseconds later. Nothing that was sent before the relay was told to end is in that
+    place, and nothing that was sent when it had ended.
+    """
     async with counting(own.sandbox, ACS) as ours, counting(own.partner.sandbox, "numbers") as theirs:
         async with flowing(ours, theirs) as there, flowing(theirs, ours) as back:
+            before = there.sent
             await asyncio.to_thread(own.relay.end, signal.SIGTERM)
+            since = there.forget() if own.sandbox.kind == "ejabberd" else 0
             await own.relay.start()
-        await there.settled()
+        await there.settled(since, until_sent=before)
         await back.settled()
 
 

@@ -289,6 +289,9 @@ class Attachment:
         so its senders are told) cannot be said on the stream that we have ended: it is said on another one, which has
         its own end in turn, a few times at most.
 
+        COMPAT: ejabberd (23.01) drops what it has for us between our end and its own. A moment in which there is
+        nothing cannot be brought about: who is told that something did not arrive sends it again.
+
         :param timeout: seconds for all of it; what was not delivered by then is handed back.
         """
         try:
