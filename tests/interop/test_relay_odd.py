@@ -229,11 +229,13 @@ async def test_what_a_local_user_writes(siege: Siege) -> None:
         f"<body>{'&quot;' * 40_000}</body>",
         f"<body>{'&apos;' * 40_000}</body>",
         f"<x xmlns='urn:x'>{'<y/>' * 50_000}</x>",
+        "<xml:x/>",
+        "<x xmlns='urn:x' xml:odd='1'/>",
     ]
     async with online(siege.sandbox, "acs1", "odd") as ours, siege.partner() as partner:
         for number, content in enumerate(odd):
             await ours.send_raw(f"<message to='somebody@{ONE}/x' id='odd-{number}'>{content}</message>")
-        for id in ("odd-0", "odd-1", "odd-3"):
+        for id in ("odd-0", "odd-1", "odd-3", "odd-7"):
             assert (await has(ours, id)).get("type") == "error"
         await ours.send_raw(f"<message to='somebody@{ONE}/x' id='last'/>")
         await with_id(partner, "last")

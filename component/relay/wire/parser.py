@@ -48,6 +48,12 @@ _MARKUP = re.compile(rb"<[!?]")
 _ENOUGH = 16
 """Bytes that tell one kind of markup from another."""
 
+_RESERVED = b"http://www.w3.org/XML/1998/namespace"
+_MISUSED = re.compile(rb"(xmlns(?::(?!xml=)[^\s=]+)?=[\"'])" + re.escape(_RESERVED))
+_ODD = rb"\1" + _RESERVED[:-1] + b"{"
+"""Servers write unknown names of the XML namespace in a way that no parser takes. An odd namespace of the same length
+in its place has the element passed over. In text they escape quotation marks, so this is found in tags alone."""
+
 _CDATA = b"<![CDATA["
 _DECLARATION = re.compile(rb"<\?xml[ \t\r\n][^<>?]*+\?>")
 _HALF_DECLARATION = re.compile(rb"<\?(?:x(?:m(?:l(?:[ \t\r\n].*)?)?)?)?", re.DOTALL)
@@ -250,6 +256,8 @@ class StreamParser:
         self._taken += len(data)
         readable = self._whole.take(data)
         if readable:
+            if self._patient and _RESERVED in readable:
+                readable = _MISUSED.sub(_ODD, readable)
             if b"<!" in readable or b"<?" in readable:
                 self._parse_carefully(readable)
             else:

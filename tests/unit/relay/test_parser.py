@@ -403,6 +403,9 @@ TOO_MUCH = {
     "a tag below": b"<iq id='big'><x a='" + b"a" * LIMIT + b"'/></iq>",
     "weight": b"<iq id='big' xmlns:p='" + b"n" * 2048 + b"'>" + b"<p:a/>" * 100 + b"</iq>",
     "a name": b"<iq id='big'><x xmlns='{a}'/></iq>",
+    "the XML namespace": f"<iq id='big'><x xmlns='{ns.XML}'/></iq>".encode(),
+    "the XML namespace below": f'<iq id="big"><x xmlns="a"><y xmlns="{ns.XML}"><z/></y></x></iq>'.encode(),
+    "a prefix of it": f"<iq id='big'><x xmlns:n='{ns.XML}' n:odd='1'/></iq>".encode(),
     "what is written anew": b"<iq id='big'><db:a/>" + b"<![CDATA[" + b"&" * 1000 + b"]]></iq>",
 }
 
@@ -422,6 +425,17 @@ def test_a_patient_parser_passes_over_what_is_too_much(too_much: bytes, chunk: i
         elif isinstance(event, Received):
             assert event.raw == PING
     assert not list(parser._root)
+
+
+def test_a_patient_parser_leaves_the_xml_namespace_where_it_belongs() -> None:
+    for stanza in (
+        f"<iq xml:lang='de'><x>{ns.XML} xmlns=&apos;{ns.XML}&apos;</x></iq>",
+        f"<iq xmlns:xml='{ns.XML}' xml:lang='de'/>",
+        f"<iq a='{ns.XML}'/>",
+    ):
+        parser = StreamParser(ns.SERVER, limit=LIMIT, patient=True)
+        parser.feed(HEADER)
+        assert only(parser.feed(stanza.encode())).raw == stanza.encode()
 
 
 def test_a_patient_parser_is_still_strict_where_xml_is() -> None:
