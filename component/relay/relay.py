@@ -195,10 +195,11 @@ class Relay:
             return
         if event.authentication not in peer.ways:
             peer.ways.append(event.authentication)
-        if not peer.settled.done():
-            count(partner.counters.connections, peer.role)
         partner.joined(peer)
-        peer.settle(True)
+        if event.sends or peer.role is Role.INCOMING:  # whoever dialled wants to send
+            if not peer.settled.done():
+                count(partner.counters.connections, peer.role)
+            peer.settle(True)
         self._authorization(partner, peer, event)
         if event.sends and self.routes.add(pair, peer):
             partner.lane(pair.local).routed()

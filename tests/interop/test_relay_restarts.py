@@ -39,10 +39,8 @@ def own(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder, address = tmp_path_factory.mktemp("restarts"), free_address()
     partner = Partner(folder / "partner", Path(sandbox.info["ca"]), [Host(OTHER, ("numbers",))], acknowledges=True)
     partner.reach(dict.fromkeys(LOCAL, (address, S2S_PORT)))
-    # COMPAT: Prosody (0.12) sends on a bidi stream from its <success/> on, before the stream has begun anew (RFC 6120
-    # §6.4.6). That ends the stream, and Prosody bounces nothing of what it sent. Without bidi it uses its own stream.
     relay = Relay(
-        sandbox, folder / "relay", {OTHER: {"connect": partner.connect(OTHER), "bidi": "off"}}, listen=[address],
+        sandbox, folder / "relay", {OTHER: {"connect": partner.connect(OTHER)}}, listen=[address],
         limits={"queue_time": "20s"},
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from component.relay import ns
 from component.relay.counters import RefusalKind
 from component.relay.wire import nonzas
 from component.relay.wire.domains import domain
+from component.relay.wire.early import EarlyStanzas
 from component.relay.wire.elements import condition_of
 from component.relay.wire.events import Output, ReadyToAsk, StartTls
 from component.relay.wire.headers import wrong_header
@@ -18,7 +19,7 @@ from component.relay.wire.pairs import Pair
 from component.relay.wire.parser import Opened, Received
 from component.relay.wire.policy import Authentication, Bidi, Federation, PartnerPolicy
 from component.relay.wire.refusal import Refusal
-from component.relay.wire.states import OUTGOING, Input, State
+from component.relay.wire.states import OUTGOING, Input, State, violation
 from component.relay.wire.stream import S2SStream
 
 _STARTTLS = f"{{{ns.TLS}}}starttls"
@@ -61,6 +62,7 @@ class OutgoingStream(S2SStream):
         self._purpose = purpose
         self._left: list[Authentication] = []
         self._doubt: tuple[str, str] | None = None
+        self._early: EarlyStanzas | None = None
 
     def open(self, now: float) -> list[Output]:
         """The connection is there: send the header. With TLS from the beginning `tls_established` does it."""
@@ -77,6 +79,31 @@ class OutgoingStream(S2SStream):
         self.send_header()
 
     # What comes
+
+    def receive(self, data: bytes, now: float) -> list[Output]:
+        """Take bytes that have come, decrypted when there is TLS."""
+        if self._early is None:
+            return super().receive(data, now)
+        before, after = self._early.split(data)
+        out = super().receive(before, now) if before else []
+        if after is not None:
+            self._early = None
+            self._parser = self._new_parser()
+            out += super().receive(after, now)
+        return out
+
+    def _may_follow(self, happened: Input) -> bool:
+        return happened is Input.SUCCESS and self.bidi
+
+    def _stanza(self, received: Received) -> None:
+        if self.state is State.SASL_HEADER:
+            if self._early is None:
+                self.fail(violation(Input.STANZA), "This is not the time for: stanza.")
+                return
+            pair = Pair(self.local, self.remote)
+            if pair not in self.receives:
+                self.authorized(pair, Authentication.EXTERNAL, sends=False, receives=True)
+        super()._stanza(received)
 
     def _header(self, opened: Opened) -> None:
         state = self.state
@@ -102,7 +129,11 @@ class OutgoingStream(S2SStream):
         elif happened is Input.TLS_FAILURE:
             self._give_up(RefusalKind.TLS, "The peer cannot negotiate TLS now.")
         elif happened is Input.SUCCESS:
+            parser = self._parser
             self.restart()
+            if self.bidi:  # the peer may send already: see `early`
+                self._early, self._parser = EarlyStanzas(), parser
+                parser.limit = self.federation.limits.stanza_bytes
             self.send_header()
         elif happened is Input.FAILURE:
             self._sasl_failed(received.element)

@@ -33,6 +33,9 @@ and then authenticates in the order of preference that the configuration gives. 
 dialback keys are genuine (it carries `db:verify`, and never a stanza) stays in `VERIFYING`: a key is never asked
 about on the stream on which it came.
 
+Under bidi the receiver may send from its `<success/>` on; what comes before the stream has begun anew (Prosody does
+so) is taken as a part of the stream before it.
+
 **Dialback answers** count only when they were asked for: a ledger holds what is outstanding, and an answer takes its
 entry out. Under bidi requests and answers flow both ways, so both machines share that part (`dialback_part.py`).
 
@@ -162,6 +165,7 @@ OUTGOING: Table = {
     (State.DIALBACK, Input.REFUSED): State.NEGOTIATING,
     (State.DIALBACK, Input.VERIFIED): State.OPEN,
     (State.SASL_HEADER, Input.HEADER): State.SASL_FEATURES,
+    (State.SASL_HEADER, Input.STANZA): State.SASL_HEADER,
     (State.SASL_FEATURES, Input.FEATURES): State.OPEN,
     (State.VERIFYING, Input.DIALBACK): State.VERIFYING,
     (State.OPEN, Input.BIDI): State.OPEN,

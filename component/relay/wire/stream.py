@@ -175,6 +175,7 @@ class S2SStream(StreamCore):
         element, state = received.element, self.state
         happened = input_of(element.tag)
         anew = happened in _ANEW and state is not State.CLOSING and (state, happened) in self.table
+        anew = anew and not self._may_follow(happened)
         if (anew and not self.nothing_behind(received)) or not self.step(happened):
             return
         if happened is Input.ERROR:
@@ -189,6 +190,10 @@ class S2SStream(StreamCore):
             self.notice("bidi-out-of-place", "bidi counts between TLS and authentication; it was ignored.")
         else:
             self._negotiate(happened, state, received)
+
+    def _may_follow(self, happened: Input) -> bool:
+        """Whether something may come before the stream has begun anew."""
+        return False
 
     def _peer_failed(self, condition: str, text: str) -> None:
         if self._header_sent:

@@ -76,7 +76,9 @@ def test_nothing_follows_the_end(table: Table) -> None:
 @TABLES
 def test_stanzas_are_taken_only_when_a_pair_is_authorized(table: Table, drawing: ModuleType) -> None:
     takes = {state for state in drawing.reachable(table) if (state, Input.STANZA) in table}
-    assert takes == {State.OPEN, State.CLOSING}
+    # the initiator has its <success/> there, and the peer's certificate; a pair is authorized with the first stanza
+    early = {State.SASL_HEADER} if table is OUTGOING else set()
+    assert takes == {State.OPEN, State.CLOSING} | early
     assert violation(Input.STANZA) == "not-authorized"
 
 
