@@ -155,7 +155,7 @@ async def test_a_relay_follows_a_service_that_was_restarted(here: Scene) -> None
 
 async def test_a_relay_whose_api_hangs_is_named_and_fails_closed(here: Scene, line: Proxy) -> None:
     here.services.relays._patience = 0.05
-    async with connected(line.path, patience=0.05, silence=0.3) as decisions:
+    async with connected(line.path, patience=1.0, silence=0.3) as decisions:
         await decisions.ready.wait()
         await decisions.ask(ACS, DEVICE)
         line.hang()
