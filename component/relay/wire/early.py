@@ -12,30 +12,41 @@ import re
 _MARKS = (b"<?xml", b"<stream:stream")
 """How a header begins, where it may stand behind stanzas."""
 
-_HEADER = re.compile(rb"\s*<(?:\?xml|(?:[\w.-]+:)?stream[\s>])")
-"""How it may begin where it comes at once."""
+_FIRST = re.compile(rb"\s*<([^\s/>]*)[\s/>]")
+"""The first tag, once its name is complete."""
+
+_LONGEST_NAME = 100
 
 
 class EarlyStanzas:
-    """Finds where the new stream begins."""
+    """Finds where the new stream begins, however it is cut into chunks.
 
-    def __init__(self) -> None:
+    :param between: nothing has come in part yet, so a header may come at once, with any prefix.
+    """
+
+    def __init__(self, *, between: bool) -> None:
         self._held = b""
-        self._fresh = True
+        self._between = between
 
     def split(self, data: bytes) -> tuple[bytes, bytes | None]:
         """What belongs to the stream before, and what to the new one: None while that has not begun."""
         data = self._held + data
         self._held = b""
-        if self._fresh and _HEADER.match(data):
-            return b"", data
+        if self._between:
+            first = _FIRST.match(data)
+            begun = data.lstrip()
+            if first is None and len(begun) <= _LONGEST_NAME and (not begun or begun.startswith(b"<")):
+                self._held = begun
+                return b"", None
+            self._between = False
+            if first is not None and (first[1] == b"?xml" or first[1].rpartition(b":")[2] == b"stream"):
+                return b"", data
         begins = min((place for place in map(data.find, _MARKS) if place >= 0), default=-1)
         if begins >= 0:
             return data[:begins], data[begins:]
         half = _half_a_mark(data)
         if half:
             data, self._held = data[:-half], data[-half:]
-        self._fresh = self._fresh and not data.strip()
         return data, None
 
 

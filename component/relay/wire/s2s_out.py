@@ -132,7 +132,7 @@ class OutgoingStream(S2SStream):
             parser = self._parser
             self.restart()
             if self.bidi:  # the peer may send already: see `early`
-                self._early, self._parser = EarlyStanzas(), parser
+                self._early, self._parser = EarlyStanzas(between=parser.idle), parser
                 parser.limit = self.federation.limits.stanza_bytes
             self.send_header()
         elif happened is Input.FAILURE:

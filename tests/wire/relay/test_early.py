@@ -57,14 +57,26 @@ def test_without_any_the_stream_begins_anew_as_always(header: bytes) -> None:
     play.nothing_more()
 
 
-def test_another_prefix_for_streams_is_a_header_too() -> None:
+@pytest.mark.parametrize("size", [1, 3, 5, 1000])
+def test_another_prefix_for_streams_is_a_header_too(size: int) -> None:
     play = authenticating().hears(SUCCESS).says(C)
-    play.hears(
-        b"<s:stream xmlns='jabber:server' xmlns:s='http://etherx.jabber.org/streams' from='montague.lit' id='x2'"
+    header = (
+        b"\n<s:stream xmlns='jabber:server' xmlns:s='http://etherx.jabber.org/streams' from='montague.lit' id='x2'"
         b" to='capulet.lit' version='1.0'><s:features/>"
     )
+    for start in range(0, len(header), size):
+        play.hears(header[start : start + size])
     play.expect(PairAuthorized)
     play.nothing_more()
+
+
+def test_half_a_stanza_in_the_chunk_of_success_is_no_header() -> None:
+    play = authenticating()
+    play.hears(SUCCESS + b"<message from='juliet@montague.lit' to='romeo@capulet.lit'>")
+    play.hears(b"<stream xmlns='urn:x'/></message>")
+    play.expect(PairAuthorized)
+    assert play.expect(StanzaReceived).stanza.sender == "juliet@montague.lit"
+    play.says(C)
 
 
 def test_those_of_another_pair_end_the_stream() -> None:
@@ -80,7 +92,7 @@ def test_without_bidi_nothing_may_come() -> None:
 
 
 def test_half_a_mark_is_held_back_until_it_is_one_or_is_not() -> None:
-    early = EarlyStanzas()
+    early = EarlyStanzas(between=True)
     assert early.split(b"<message/><str") == (b"<message/>", None)
     assert early.split(b"ange/><?x") == (b"<strange/>", None)
     assert early.split(b"ml version='1.0'?>") == (b"", b"<?xml version='1.0'?>")
