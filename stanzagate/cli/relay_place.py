@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,8 @@ def _of_folder(folder: Path) -> Path:
     try:
         if (file := folder / RELAY_FILE).exists():
             return _of_config(file)
-        if (file := folder / SANDBOX_FILE).exists():
-            return _of_sandbox(file)
+        if (folder / SANDBOX_FILE).exists():
+            raise Unreachable(f"The sandbox of {folder} runs no relay.", hint="Name the relay's own file: -c FILE.")
         if (file := folder / CONFIG_FILE).exists():
             return _of_config(file)
     except PermissionError as error:
@@ -53,17 +52,6 @@ def _of_folder(folder: Path) -> Path:
     raise Unreachable(
         f"{folder} holds neither {RELAY_FILE} nor {CONFIG_FILE}.", hint="Is it another folder? Use -c FILE."
     )
-
-
-def _of_sandbox(file: Path) -> Path:
-    try:
-        relay = json.loads(file.read_text(encoding="utf-8")).get("relay")
-        status = None if relay is None else Path(relay["status"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{file} is not the description of a sandbox.") from None
-    if status is None:
-        raise Unreachable(f"The sandbox of {file.parent} runs no relay.", hint="Name the relay's own file: -c FILE.")
-    return file.parent / status
 
 
 def _of_config(file: Path) -> Path:
